@@ -1,0 +1,85 @@
+"""Claims and verdicts: what the theory states, and how a check of it ended."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Curves:
+    """A line chart as data; only the report room draws it.
+
+    Attributes:
+        title: One line above the chart.
+        x_label: Label of the horizontal axis, with its unit.
+        y_label: Label of the vertical axis, with its unit.
+        curves: Label to (xs, ys), drawn in this order.
+        log_x: Logarithmic horizontal axis.
+        log_y: Logarithmic vertical axis.
+        markers: Draw the points, for measurements rather than trajectories.
+        caption: What a reader should see in it.
+    """
+
+    title: str
+    x_label: str
+    y_label: str
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]
+    log_x: bool = False
+    log_y: bool = False
+    markers: bool = False
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Heatmaps:
+    """Matrices side by side on one colour scale; rows of numbers, `nan` where unknown."""
+
+    title: str
+    x_label: str
+    y_label: str
+    matrices: Mapping[str, Sequence[Sequence[float]]]
+    colour_label: str
+    caption: str = ""
+
+
+Chart = Curves | Heatmaps
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How one check ended.
+
+    Attributes:
+        passed: Whether what was measured is what the claim expects.
+        kind: "proved" (an exact symbolic identity) or "measured" (a number within a bound).
+        measured: What was found, in words a reader can hold against `expected`.
+        expected: What the claim requires.
+        numbers: Every figure behind `measured`, by name.
+        charts: Pictures of the same.
+    """
+
+    passed: bool
+    kind: Literal["proved", "measured"]
+    measured: str
+    expected: str
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    charts: tuple[Chart, ...] = ()
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement of the theory with a check that can fail.
+
+    Attributes:
+        name: A short identifier, unique in its catalogue.
+        statement: The statement in a sentence.
+        source: The paper and theorem or equation that states it.
+        check: Runs the check.
+        formulas: The statement's equations as presentation MathML, where it has any.
+    """
+
+    name: str
+    statement: str
+    source: str
+    check: Callable[[], Verdict]
+    formulas: tuple[str, ...] = ()

@@ -1,0 +1,11 @@
+"""The symbolic room: SymPy derivations, each with claims that can be checked."""
+
+from flowkit.symbolic.closed_forms import ModeSolution as ModeSolution, mode_solution as mode_solution
+from flowkit.symbolic.derivation import Derivation as Derivation, derive as derive
+from flowkit.symbolic.factorization import (
+    end_to_end_flow as end_to_end_flow,
+    factor_flow as factor_flow,
+    singular_value_flow as singular_value_flow,
+)
+from flowkit.symbolic.gradient import UnsupportedExpressionError as UnsupportedExpressionError
+from flowkit.symbolic.kernel_dynamics import kernel_flow as kernel_flow
