@@ -1,0 +1,48 @@
+"""flowkit: derive, integrate and verify gradient-flow dynamics of deep learning.
+
+A derivation becomes a field, a field becomes a trajectory, two trajectories become an agreement,
+agreements become a report.
+"""
+
+import importlib
+from typing import Any
+
+from flowkit import (
+    initial as initial,
+    observables as observables,
+    symbolic as symbolic,
+    until as until,
+)
+from flowkit.agreement import (
+    Agreement as Agreement,
+    compare as compare,
+    fitted_order as fitted_order,
+)
+from flowkit.claim import Claim as Claim, Verdict as Verdict
+from flowkit.dynamics import descend as descend, integrate as integrate
+from flowkit.fields import (
+    EndToEndFlow as EndToEndFlow,
+    FactorFlow as FactorFlow,
+    KernelFlow as KernelFlow,
+)
+from flowkit.lowering import LoweringError as LoweringError, lower as lower
+from flowkit.problems import MatrixCompletion as MatrixCompletion
+from flowkit.trajectory import Result as Result, Trajectory as Trajectory
+
+__version__ = "0.1.0"
+
+# Rooms that load Matplotlib or scikit-learn, imported at first use (PEP 562).
+_LAZY = {
+    "baselines": "flowkit.baselines",
+    "datasets": "flowkit.datasets",
+    "report": "flowkit.report",
+}
+_LAZY_NAMES = {"verify": "flowkit.claims.verification"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return importlib.import_module(_LAZY[name])
+    if name in _LAZY_NAMES:
+        return getattr(importlib.import_module(_LAZY_NAMES[name]), name)
+    raise AttributeError(f"module 'flowkit' has no attribute {name!r}")

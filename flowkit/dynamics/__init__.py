@@ -1,0 +1,5 @@
+"""Clocks: continuous (Diffrax) and discrete (Optax); both return a `Trajectory`."""
+
+from flowkit.dynamics.descent import descend as descend
+from flowkit.dynamics.flow import integrate as integrate
+from flowkit.dynamics.stabilized import RKC2 as RKC2

@@ -1,0 +1,185 @@
+"""Integration of a vector field by Diffrax."""
+
+from collections.abc import Mapping
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optimistix as optx
+from jaxtyping import Array, Float, PyTree
+
+from flowkit.dynamics.stabilized import RKC2
+from flowkit.fields import AbstractVectorField
+from flowkit.observables import Observable, record
+from flowkit.trajectory import Result, Trajectory, checked_state, checked_times
+from flowkit.until import AbstractCondition
+
+ROOT_TOLERANCE = 1e-13  # of the event time, relative: the root is on the dense output, so cheap
+DENSE_STEPS = 4096  # dense output keeps the coefficients of every step it may take
+
+
+def integrate(
+    field: AbstractVectorField,
+    y0: PyTree,
+    ts: Float[Array | np.ndarray, " time"],
+    *,
+    observables: Mapping[str, Observable] | None = None,
+    until: AbstractCondition | None = None,
+    solver: dfx.AbstractSolver | None = None,
+    rtol: float = 1e-6,
+    atol: float | None = None,
+    dense: bool = False,
+    max_steps: int | None = None,
+    progress: bool = False,
+) -> Trajectory:
+    """Integrate a flow and record it at given times.
+
+    Args:
+        field: The flow.
+        y0: The state at `ts[0]`.
+        ts: Times to save at, strictly increasing, in the field's clock.
+        observables: Functions of the state to record at every saved time.
+        until: Ends the integration where it begins to hold; `final` is the state there.
+        solver: A Diffrax solver; by default `diffrax.Tsit5()`. `RKC2()` for stiff flows, as in
+            the tail of training or from a tiny initialisation.
+        rtol: Relative tolerance of a step.
+        atol: Absolute tolerance; by default `rtol` times the largest root mean square of a leaf
+            of `y0`, so that it scales with the initialisation.
+        dense: Keep an interpolant, so that `Trajectory.at` answers at any time.
+        max_steps: Give up after so many steps; unlimited by default, or 4096 when `dense`.
+        progress: Show a progress meter over the time span.
+
+    Returns:
+        The trajectory. A solve that fails is returned too, with the reason in `result`; what it
+        saved may be infinite, and `compare` refuses it.
+
+    Raises:
+        ValueError: a time, state, or tolerance is not usable; the message says which.
+    """
+    ts = checked_times(ts)
+    y0 = checked_state(y0)
+    field.check(y0)
+    atol = _default_atol(y0, rtol) if atol is None else atol
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if not 0 < value < np.inf:
+            raise ValueError(f"Argument `{name}` must be positive, but it is {value!r}.")
+    if until is not None and float(until.gap(field, y0)) <= 0:
+        return _already_there(field, y0, ts, until, observables)
+
+    solver = dfx.Tsit5() if solver is None else solver
+    max_steps = DENSE_STEPS if dense and max_steps is None else max_steps
+    tolerances = (jnp.asarray(rtol), jnp.asarray(atol))
+    solution = _solve(
+        field, y0, jnp.asarray(ts), tolerances, until, solver, dense, max_steps, progress
+    )
+    return _as_trajectory(field, solution, ts, until, solver, observables)
+
+
+@eqx.filter_jit
+def _solve(
+    field, y0, ts, tolerances, until, solver, dense, max_steps, progress
+) -> dfx.Solution:
+    rtol, atol = tolerances
+    smallest_step = 4 * jnp.finfo(ts.dtype).eps * jnp.max(jnp.abs(ts))
+    controller = dfx.PIDController(
+        rtol=rtol, atol=atol, pcoeff=0.2, icoeff=0.4, dtmin=smallest_step, force_dtmin=False
+    )
+    saves = [dfx.SubSaveAt(ts=ts), dfx.SubSaveAt(t1=True)]
+    return dfx.diffeqsolve(
+        dfx.ODETerm(field),
+        solver,
+        t0=ts[0],
+        t1=ts[-1],
+        dt0=None,
+        y0=y0,
+        saveat=dfx.SaveAt(subs=saves, dense=dense, solver_state=True),
+        stepsize_controller=controller,
+        event=None if until is None else _event(field, until),
+        adjoint=dfx.ForwardMode(),
+        max_steps=max_steps,
+        progress_meter=dfx.TextProgressMeter() if progress else dfx.NoProgressMeter(),
+        throw=False,
+    )
+
+
+def _event(field: AbstractVectorField, until: AbstractCondition) -> dfx.Event:
+    def gap(t, y, args, **kwargs):
+        return until.gap(field, y)
+
+    return dfx.Event(gap, root_finder=optx.Bisection(rtol=ROOT_TOLERANCE, atol=ROOT_TOLERANCE))
+
+
+def _default_atol(y0: PyTree, rtol: float) -> float:
+    sizes = [float(jnp.sqrt(jnp.mean(leaf**2))) for leaf in jax.tree.leaves(y0)]
+    return rtol * (max(sizes, default=0.0) or 1.0)
+
+
+def _as_trajectory(
+    field: AbstractVectorField,
+    solution: dfx.Solution,
+    ts: Float[np.ndarray, " time"],
+    until: AbstractCondition | None,
+    solver: dfx.AbstractSolver,
+    observables: Mapping[str, Observable] | None,
+) -> Trajectory:
+    final_time = float(solution.ts[1][0])
+    reached = ts <= final_time
+    saved = jax.tree.map(lambda leaf: leaf[: reached.sum()], solution.ys[0])
+    final = jax.tree.map(lambda leaf: leaf[0], solution.ys[1])
+    return Trajectory(
+        ts=ts[reached],
+        states=saved,
+        final=final,
+        final_time=final_time,
+        observables=record(observables or {}, saved),
+        result=_result(solution, final, until),
+        stats=_stats(solution, solver),
+        clock=field.clock,
+        interpolation=solution.evaluate if solution.interpolation is not None else None,
+    )
+
+
+def _result(solution: dfx.Solution, final: PyTree, until: AbstractCondition | None) -> Result:
+    if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(final)):
+        return Result(successful=False, reason="the state is not finite")
+    if solution.result == dfx.RESULTS.event_occurred and until is not None:
+        return Result(successful=True, reason=until.describe())
+    if solution.result == dfx.RESULTS.successful:
+        return Result(successful=True, reason="reached the last time")
+    return Result(successful=False, reason=dfx.RESULTS[solution.result].splitlines()[0])
+
+
+def _stats(solution: dfx.Solution, solver: dfx.AbstractSolver) -> dict[str, int]:
+    stats = {
+        name: int(solution.stats[name])
+        for name in ("num_steps", "num_accepted_steps", "num_rejected_steps")
+    }
+    if isinstance(solver, RKC2):
+        stats["num_evaluations"] = int(solution.solver_state.num_evaluations)
+    elif isinstance(solver, dfx.AbstractERK):
+        per_step = solver.tableau.num_stages - int(solver.tableau.fsal)
+        stats["num_evaluations"] = stats["num_steps"] * per_step + 2  # 2: to pick the first step
+    return stats
+
+
+def _already_there(
+    field: AbstractVectorField,
+    y0: PyTree,
+    ts: Float[np.ndarray, " time"],
+    until: AbstractCondition,
+    observables: Mapping[str, Observable] | None,
+) -> Trajectory:
+    """The trajectory of one point, where the condition holds from the start."""
+    states = jax.tree.map(lambda leaf: leaf[None], y0)
+    return Trajectory(
+        ts=ts[:1],
+        states=states,
+        final=y0,
+        final_time=float(ts[0]),
+        observables=record(observables or {}, states),
+        result=Result(successful=True, reason=f"{until.describe()} before the first step"),
+        stats={"num_steps": 0, "num_accepted_steps": 0, "num_rejected_steps": 0},
+        clock=field.clock,
+    )

@@ -1,0 +1,56 @@
+"""Functions of a state that are recorded along a trajectory.
+
+A state is a tuple of factors (W_1, .., W_N) or one matrix; observables of the product accept both.
+User-defined observables are plain functions of the state.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree, Scalar
+
+Observable = Callable[[PyTree], Array]
+MatrixState = Float[Array, "out in"] | tuple[Float[Array, "_out _in"], ...]
+
+
+def end_to_end(state: MatrixState) -> Float[Array, "out in"]:
+    """The product W_N ... W_1; a matrix is its own product."""
+    if not isinstance(state, tuple):
+        return state
+    product = state[0]
+    for factor in state[1:]:
+        product = factor @ product
+    return product
+
+
+def singular_values(state: MatrixState) -> Float[Array, " rank"]:
+    """Singular values of the product, in falling order."""
+    return jnp.linalg.svd(end_to_end(state), compute_uv=False)
+
+
+def nuclear_norm(state: MatrixState) -> Scalar:
+    """Sum of the product's singular values."""
+    return jnp.sum(singular_values(state))
+
+
+def effective_rank(state: MatrixState) -> Scalar:
+    """Exponential of the entropy of the normalised singular values; 0 for the zero matrix.
+
+    Source:
+        Roy and Vetterli 2007, as used in arXiv:1905.13655.
+    """
+    values = singular_values(state)
+    total = jnp.sum(values)
+    shares = values / jnp.where(total > 0, total, 1.0)
+    entropy = -jnp.sum(jax.scipy.special.xlogy(shares, shares))
+    return jnp.where(total > 0, jnp.exp(entropy), 0.0)
+
+
+@eqx.filter_jit
+def record(observables: Mapping[str, Observable], states: PyTree) -> dict[str, Any]:
+    """Evaluate observables on states stacked along a leading time axis."""
+    one = lambda state: {name: function(state) for name, function in observables.items()}
+    return jax.lax.map(one, states)

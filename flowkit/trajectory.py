@@ -1,0 +1,116 @@
+"""Trajectories: what every clock returns, a flow and a descent alike."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+FLOW_TIME = "flow time"
+STEPS = "steps"
+SAME_TIME = 1e-12  # relative; two sums of the same steps differ by rounding only
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a solve ended: whether it may be used, and why it stopped."""
+
+    successful: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """States along a clock.
+
+    Attributes:
+        ts: Saved times; after `until` fired, only those before it.
+        states: The saved states, stacked along a leading time axis in every leaf.
+        final: The state where the solve ended.
+        final_time: The time of `final`; before the last requested time where `until` fired.
+        observables: What was recorded at `ts`, by name, along a leading time axis.
+        result: Whether the solve succeeded, and why it ended.
+        stats: Counts of work done, such as `num_accepted_steps` and `num_evaluations`.
+        clock: What `ts` counts: "flow time", or "steps" for a descent without a learning rate.
+        interpolation: The state at any time in between, where `dense=True` was asked for.
+    """
+
+    ts: Float[np.ndarray, " time"]
+    states: PyTree
+    final: PyTree
+    final_time: float
+    observables: Mapping[str, Array]
+    result: Result
+    stats: Mapping[str, int | float]
+    clock: str = FLOW_TIME
+    interpolation: Callable[[float], PyTree] | None = field(default=None, repr=False)
+
+    def at(self, t: float) -> PyTree:
+        """The state at a time: exact where it was saved, elsewhere interpolated if dense.
+
+        Args:
+            t: A time, in the units of `ts`.
+
+        Returns:
+            The state.
+
+        Raises:
+            ValueError: `t` was not saved and the trajectory is not dense, or it lies outside.
+        """
+        if (i := self.index(t)) is not None:
+            return jax.tree.map(lambda leaf: leaf[i], self.states)
+        if not self.ts[0] <= t <= self.final_time:
+            raise ValueError(
+                f"Argument `t` must lie in [{self.ts[0]:g}, {self.final_time:g}], but it is {t:g}."
+            )
+        if self.interpolation is None:
+            raise ValueError(
+                f"Argument `t` must be a saved time, but {t:g} is not; integrate with `dense=True` "
+                f"to read the trajectory anywhere."
+            )
+        return self.interpolation(t)
+
+    def index(self, t: float) -> int | None:
+        """Where `t` stands in `ts`, up to the rounding of a sum of steps; None if not saved."""
+        i = int(np.abs(self.ts - t).argmin())
+        tolerance = SAME_TIME * max(abs(t), abs(self.ts[-1]))
+        return i if abs(self.ts[i] - t) <= tolerance else None
+
+    def answers(self, t: float) -> bool:
+        """Whether `at(t)` has a state to give."""
+        if self.index(t) is not None:
+            return True
+        return self.interpolation is not None and bool(self.ts[0] <= t <= self.final_time)
+
+
+def checked_times(ts) -> Float[np.ndarray, " time"]:
+    """Save times as an array, refused unless at least two, finite and strictly increasing."""
+    ts = np.asarray(ts, dtype=float)
+    if ts.ndim != 1 or ts.size < 2 or not np.isfinite(ts).all():
+        raise ValueError(
+            f"Argument `ts` must be at least two finite times, but it has shape {ts.shape} and "
+            f"{np.count_nonzero(~np.isfinite(ts))} non-finite values."
+        )
+    falls = np.flatnonzero(np.diff(ts) <= 0)
+    if falls.size:
+        i = falls[0]
+        raise ValueError(
+            f"Argument `ts` must be strictly increasing, but `ts[{i}]` is {ts[i]:g} and "
+            f"`ts[{i + 1}]` is {ts[i + 1]:g}."
+        )
+    return ts
+
+
+def checked_state(y0: PyTree) -> PyTree:
+    """An initial state of finite real arrays, outside of any JAX transformation."""
+    leaves = jax.tree.leaves(y0)
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+        raise ValueError(
+            "Argument `y0` must be concrete, but it is being traced: a whole trajectory runs "
+            "outside of `jax.jit`, `jax.grad` and `jax.vmap`."
+        )
+    for i, leaf in enumerate(leaves):
+        if not np.isfinite(np.asarray(leaf)).all():
+            raise ValueError(f"Argument `y0` must be finite, but its leaf {i} is not.")
+    return jax.tree.map(lambda leaf: jax.numpy.asarray(leaf, dtype=float), y0)
