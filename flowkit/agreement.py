@@ -4,9 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from flowkit.observables import balance
 from flowkit.trajectory import Trajectory
 
 Quantity = str | Callable[[PyTree], PyTree] | None
@@ -158,3 +160,26 @@ def _recorded(
 
 def _flatten(value: PyTree) -> Float[np.ndarray, " numbers"]:
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(value)])
+
+
+def conserved_drift(trajectory: Trajectory) -> float:
+    """How far balancedness drifts: max over j and t of |D_j(t) - D_j(0)|_F / |W_j(t)|_F^2.
+
+    D_j = W_{j+1}^T W_{j+1} - W_j W_j^T, as `symbolic.factor_flow` conserves it.
+
+    Args:
+        trajectory: A trajectory of factors (W_1, .., W_N).
+
+    Returns:
+        The largest relative drift; 0 for a single factor.
+
+    Raises:
+        ValueError: the trajectory failed.
+    """
+    _check_usable("trajectory", trajectory)
+    laws = jax.lax.map(balance, trajectory.states)
+    drifts = [
+        jnp.linalg.norm(law - law[:1], axis=(1, 2)) / jnp.sum(factor**2, axis=(1, 2))
+        for law, factor in zip(laws, trajectory.states, strict=False)
+    ]
+    return max((float(drift.max()) for drift in drifts), default=0.0)

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+Series = tuple[Sequence[float], Sequence[float]]
+
 
 @dataclass(frozen=True)
 class Curves:
@@ -13,20 +15,20 @@ class Curves:
         title: One line above the chart.
         x_label: Label of the horizontal axis, with its unit.
         y_label: Label of the vertical axis, with its unit.
-        curves: Label to (xs, ys), drawn in this order.
+        lines: Label to (xs, ys), drawn as lines in this order.
+        points: Label to (xs, ys), drawn as separate marks over the lines.
         log_x: Logarithmic horizontal axis.
         log_y: Logarithmic vertical axis.
-        markers: Draw the points, for measurements rather than trajectories.
         caption: What a reader should see in it.
     """
 
     title: str
     x_label: str
     y_label: str
-    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]
+    lines: Mapping[str, Series] = field(default_factory=dict)
+    points: Mapping[str, Series] = field(default_factory=dict)
     log_x: bool = False
     log_y: bool = False
-    markers: bool = False
     caption: str = ""
 
 

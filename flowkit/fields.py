@@ -1,6 +1,7 @@
 """Vector fields: what is integrated, each built on a lowered derivation."""
 
 import abc
+import itertools
 from typing import ClassVar, final
 
 import equinox as eqx
@@ -121,9 +122,8 @@ class EndToEndFlow(AbstractVectorField):
         beside_right = gradient @ Vt.T - U @ inside
         beside_left = U.T @ gradient - inside @ Vt
         top = powers[-1]
-        return (
-            (U @ (weights * inside) + beside_right * top[None, :]) @ Vt
-            + U @ (top[:, None] * beside_left)
+        return (U @ (weights * inside) + beside_right * top[None, :]) @ Vt + U @ (
+            top[:, None] * beside_left
         )
 
 
@@ -195,7 +195,7 @@ def check_factors(problem: AbstractProblem, factors: PyTree) -> None:
             f"{_describe(factors)}."
         )
     shapes = [np.shape(W) for W in factors]
-    chained = all(b[1] == a[0] for a, b in zip(shapes[:-1], shapes[1:], strict=True))
+    chained = all(b[1] == a[0] for a, b in itertools.pairwise(shapes))
     if not chained or (shapes[-1][0], shapes[0][1]) != problem.shape:
         raise ValueError(
             f"Argument `y0` must hold factors whose product W_N ... W_1 has shape "

@@ -1,5 +1,7 @@
 """Initial factors W_1 .. W_N; `scale` is always that of the product W_N ... W_1."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -83,9 +85,7 @@ def balanced(
     hidden = [_frame(k, shape[0], rank) for k, shape in zip(frame_keys, shapes, strict=False)]
     frames = [Vt[:rank].T, *hidden, U[:, :rank]]
     roots = s[None, :rank] ** (1 / depth)
-    return tuple(
-        (after * roots) @ before.T for before, after in zip(frames[:-1], frames[1:], strict=True)
-    )
+    return tuple((after * roots) @ before.T for before, after in itertools.pairwise(frames))
 
 
 def orthogonal(

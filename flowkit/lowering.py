@@ -7,18 +7,21 @@ import equinox as eqx
 import jax.numpy as jnp
 import optimistix as optx
 import sympy as sp
-from jaxtyping import Array, Float
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Num
 from sympy import MatrixExpr, MatrixSymbol
 from sympy.printing.codeprinter import PrintMethodNotImplementedError
 from sympy.printing.numpy import JaxPrinter
 
 from flowkit.symbolic.closed_forms import START, TARGET, VALUE, ModeSolution
 from flowkit.symbolic.derivation import TIME, Derivation
+from flowkit.symbolic.duals import COV, VAR_U, VAR_V, DualActivation
 from flowkit.symbolic.products import share_products
 
 Rates = Callable[
     [Float[Array, ""] | float, Mapping[str, Array], Mapping[str, Array]], dict[str, Array]
 ]
+_Real = Num[ArrayLike, "..."]
 
 
 class LoweringError(ValueError):
@@ -35,8 +38,12 @@ def lower(symbolic: object) -> Callable:
 
     A `ModeSolution` becomes `s(t, start, target)`, vectorised, with start above or below target.
 
+    A `DualActivation` becomes `(var_u, var_v, cov) -> (kappa, kappa_dot)`, arguments broadcast. A
+    correlation beyond 1 counts as 1, a correlation of zero variance as 0. Values and gradients are
+    finite on the diagonal cov = sqrt(var_u var_v), and identical arguments have correlation 1.
+
     Args:
-        symbolic: A `Derivation` or a `ModeSolution`.
+        symbolic: A `Derivation`, a `ModeSolution` or a `DualActivation`.
 
     Returns:
         The callable.
@@ -46,8 +53,8 @@ def lower(symbolic: object) -> Callable:
         ValueError: (when called) a symbol is missing from the dictionaries, or shapes disagree.
     """
     raise ValueError(
-        f"Argument `symbolic` must be a Derivation or a ModeSolution, but it is a "
-        f"`{type(symbolic).__name__}`."
+        f"Argument `symbolic` must be a Derivation, a ModeSolution or a DualActivation, but it is "
+        f"a `{type(symbolic).__name__}`."
     )
 
 
@@ -69,6 +76,27 @@ def _lower_derivation(derivation: Derivation) -> Rates:
         return {s.name: value for s, value in zip(derivation.state, values, strict=True)}
 
     return rates
+
+
+@cache
+def lower_conserved(derivation: Derivation) -> Callable[[Mapping[str, Array]], tuple[Array, ...]]:
+    """Turn a derivation's conserved quantities into a JAX callable of the state.
+
+    Args:
+        derivation: A derivation whose conserved quantities depend on its state alone.
+
+    Returns:
+        `quantities(state)`: a dictionary keyed by symbol name in, one array per law out.
+
+    Raises:
+        LoweringError: as for `lower`.
+    """
+    function = _compile(derivation.state, derivation.conserved)
+
+    def quantities(state: Mapping[str, Array]) -> tuple[Array, ...]:
+        return tuple(function(*(_pick(state, s.name, "state") for s in derivation.state)))
+
+    return quantities
 
 
 @lower.register
@@ -99,6 +127,23 @@ def _invert(elapsed: Callable, t: Array, start: Array, target: Array) -> Array:
     return jnp.where(start == target, target, value(found.value))
 
 
+@lower.register
+@cache
+def _lower_dual(dual: DualActivation) -> Callable:
+    function = _compile((VAR_U, VAR_V, COV), (dual.kappa, dual.kappa_dot), _GuardedPrinter)
+
+    def kappas(
+        var_u: Num[ArrayLike, "..."], var_v: Num[ArrayLike, "..."], cov: Num[ArrayLike, "..."]
+    ) -> tuple[Array, Array]:
+        floats = (jnp.asarray(x) for x in (var_u, var_v, cov))
+        floats = (x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float) for x in floats)
+        arrays = jnp.broadcast_arrays(*floats)
+        kappa, kappa_dot = (value * jnp.ones_like(arrays[2]) for value in function(*arrays))
+        return kappa, kappa_dot
+
+    return kappas
+
+
 def _pick(values: Mapping[str, Array], name: str, argument: str) -> Array:
     if name not in values:
         raise ValueError(
@@ -124,15 +169,18 @@ def _bind_sizes(symbols: Sequence[sp.Basic], arrays: Sequence[Array]) -> dict[sp
     return bound
 
 
-def _compile(arguments: Sequence[sp.Basic], expressions: Sequence) -> Callable[..., tuple]:
+def _compile(
+    arguments: Sequence[sp.Basic], expressions: Sequence, kind: type[JaxPrinter] | None = None
+) -> Callable[..., tuple]:
     """Print as JAX code with `_Printer`, shared products first, and evaluate to a function."""
     known = set(arguments)
     for expression in expressions:
         if unknown := expression.free_symbols - known:
             names = ", ".join(sorted(map(str, unknown)))
             raise LoweringError(f"Cannot lower `{expression}`: {names} is neither state nor data.")
-    printer = _Printer({"fully_qualified_modules": False, "inline": True})
-    modules = [{"symmetric_power": symmetric_power}, "jax"]
+    printer = (kind or _Printer)({"fully_qualified_modules": False, "inline": True})
+    helpers = (symmetric_power, guarded_root, guarded_divisor, guarded_arccos)
+    modules = [{helper.__name__: helper for helper in helpers}, "jax"]
     try:
         return sp.lambdify(
             arguments, tuple(expressions), modules=modules, printer=printer, cse=share_products
@@ -157,7 +205,7 @@ class _Printer(JaxPrinter):
             f"Cannot lower `{expression}`, a `{type(expression).__name__}`: {reason}."
         )
 
-    def emptyPrinter(self, expr):  # noqa: N802  (SymPy's name)
+    def emptyPrinter(self, expr):
         return self._refuse(expr, "it has no JAX counterpart here")
 
     def _print_not_supported(self, expr):
@@ -226,3 +274,44 @@ class _Printer(JaxPrinter):
 
     def _print_erf(self, expr):
         return f"jax.scipy.special.erf({self._print(expr.args[0])})"
+
+
+def guarded_root(x: Array) -> Array:
+    """The square root; 0 with gradient 0 at zero and at rounding below it."""
+    return jnp.where(x <= 0, jnp.zeros_like(x), jnp.sqrt(jnp.where(x <= 0, jnp.ones_like(x), x)))
+
+
+def guarded_divisor(x: Array) -> Array:
+    """The square root to divide by; 1 at zero, where the numerator is 0 too."""
+    return jnp.where(x <= 0, jnp.ones_like(x), jnp.sqrt(jnp.where(x <= 0, jnp.ones_like(x), x)))
+
+
+def guarded_arccos(x: Array) -> Array:
+    """The arc cosine of x clipped to [-1, 1], with gradient 0 at the ends."""
+    outside = jnp.abs(x) >= 1
+    inside = jnp.where(outside, jnp.zeros_like(x), x)
+    return jnp.where(outside, jnp.pi * (x < 0).astype(x.dtype), jnp.arccos(inside))
+
+
+class _GuardedPrinter(_Printer):
+    """Prints square roots and arc cosines with values and gradients that stay finite.
+
+    Roots that multiply are printed as one: sqrt(a * a) is a exactly, sqrt(a) * sqrt(a) is not.
+    """
+
+    def _print_acos(self, expr):
+        return f"guarded_arccos({self._print(expr.args[0])})"
+
+    def _print_Pow(self, expr, **options):
+        half = abs(expr.exp) == sp.S.Half
+        return self._print_Mul(expr) if half else super()._print_Pow(expr, **options)
+
+    def _print_Mul(self, expr):
+        factors = sp.Mul.make_args(expr)
+        under = lambda exponent: [f for f in factors if f.is_Pow and f.exp == exponent]
+        roots, divisors = under(sp.S.Half), under(-sp.S.Half)
+        rest = sp.Mul(*(f for f in factors if f not in roots + divisors))
+        product = lambda powers: "*".join(f"({self._print(p.base)})" for p in powers)
+        text = f"({super()._print_Mul(rest) if rest.is_Mul else self._print(rest)})"
+        text += f"*guarded_root({product(roots)})" if roots else ""
+        return text + (f"/guarded_divisor({product(divisors)})" if divisors else "")

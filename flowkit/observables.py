@@ -5,12 +5,16 @@ User-defined observables are plain functions of the state.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree, Scalar
+
+from flowkit.lowering import lower_conserved
+from flowkit.problems import AbstractProblem
+from flowkit.symbolic import factor_flow
 
 Observable = Callable[[PyTree], Array]
 MatrixState = Float[Array, "out in"] | tuple[Float[Array, "_out _in"], ...]
@@ -47,6 +51,22 @@ def effective_rank(state: MatrixState) -> Scalar:
     shares = values / jnp.where(total > 0, total, 1.0)
     entropy = -jnp.sum(jax.scipy.special.xlogy(shares, shares))
     return jnp.where(total > 0, jnp.exp(entropy), 0.0)
+
+
+@final
+class LossOf(eqx.Module):
+    """A problem's loss at the product of the state, of training or of held-out entries alike."""
+
+    problem: AbstractProblem
+
+    def __call__(self, state: MatrixState) -> Scalar:
+        return self.problem.loss(end_to_end(state))
+
+
+def balance(factors: tuple[Float[Array, "_out _in"], ...]) -> tuple[Array, ...]:
+    """The conserved quantities W_{j+1}^T W_{j+1} - W_j W_j^T, lowered from `factor_flow`."""
+    state = {f"W_{j}": factor for j, factor in enumerate(factors, start=1)}
+    return lower_conserved(factor_flow(len(factors)))(state)
 
 
 @eqx.filter_jit

@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array, PyTree, Scalar
 
 from flowkit.fields import check_factors
-from flowkit.observables import Observable, end_to_end, record
+from flowkit.observables import LossOf, Observable, record
 from flowkit.problems import AbstractProblem
 from flowkit.trajectory import FLOW_TIME, STEPS, Result, Trajectory, checked_state
 
@@ -79,20 +79,14 @@ def _check_counts(steps: int, save_every: int, learning_rate: float | None) -> N
             f"Argument `save_every` must divide `steps`, but {save_every} does not divide {steps}."
         )
     if learning_rate is not None and not 0 < learning_rate < np.inf:
-        raise ValueError(
-            f"Argument `learning_rate` must be positive, but it is {learning_rate!r}."
-        )
+        raise ValueError(f"Argument `learning_rate` must be positive, but it is {learning_rate!r}.")
 
 
 def _as_loss(problem_or_loss: AbstractProblem | Loss, y0: PyTree) -> Loss:
     if not isinstance(problem_or_loss, AbstractProblem):
         return problem_or_loss
     check_factors(problem_or_loss, y0 if isinstance(y0, tuple) else (y0,))
-    return eqx.Partial(_product_loss, problem_or_loss)
-
-
-def _product_loss(problem: AbstractProblem, y: PyTree) -> Scalar:
-    return problem.loss(end_to_end(y))
+    return LossOf(problem_or_loss)
 
 
 @eqx.filter_jit

@@ -78,9 +78,7 @@ def integrate(
 
 
 @eqx.filter_jit
-def _solve(
-    field, y0, ts, tolerances, until, solver, dense, max_steps, progress
-) -> dfx.Solution:
+def _solve(field, y0, ts, tolerances, until, solver, dense, max_steps, progress) -> dfx.Solution:
     rtol, atol = tolerances
     smallest_step = 4 * jnp.finfo(ts.dtype).eps * jnp.max(jnp.abs(ts))
     controller = dfx.PIDController(

@@ -1,4 +1,6 @@
 """What is trained: data and a loss of the end-to-end matrix."""
 
-from flowkit.problems.completion import AbstractProblem as AbstractProblem
-from flowkit.problems.completion import MatrixCompletion as MatrixCompletion
+from flowkit.problems.completion import (
+    AbstractProblem as AbstractProblem,
+    MatrixCompletion as MatrixCompletion,
+)

@@ -1,7 +1,11 @@
 """The symbolic room: SymPy derivations, each with claims that can be checked."""
 
-from flowkit.symbolic.closed_forms import ModeSolution as ModeSolution, mode_solution as mode_solution
+from flowkit.symbolic.closed_forms import (
+    ModeSolution as ModeSolution,
+    mode_solution as mode_solution,
+)
 from flowkit.symbolic.derivation import Derivation as Derivation, derive as derive
+from flowkit.symbolic.duals import DualActivation as DualActivation, dual as dual
 from flowkit.symbolic.factorization import (
     end_to_end_flow as end_to_end_flow,
     factor_flow as factor_flow,

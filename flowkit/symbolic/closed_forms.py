@@ -106,17 +106,13 @@ def _explicit_value(time: sp.Expr, rate: sp.Expr) -> sp.Expr:
     return sp.cancel(value).subs(decay, sp.exp(-decay_rate * TIME))
 
 
-def _claims(
-    depth: int, rate: sp.Expr, time: sp.Expr, value: sp.Expr | None
-) -> tuple[Claim, ...]:
+def _claims(depth: int, rate: sp.Expr, time: sp.Expr, value: sp.Expr | None) -> tuple[Claim, ...]:
     source = "arXiv:1905.13655, Theorem 3"
     separated = Claim(
         name=f"t(s) differentiates back, depth {depth}",
         statement="The derivative of t(s) is 1 / (N s^{2-2/N} (S - s)), and t(s_0) = 0.",
         source=source,
-        check=lambda: _vanish(
-            sp.diff(_same_side(time), VALUE) * rate - 1, time.subs(VALUE, START)
-        ),
+        check=lambda: _vanish(sp.diff(_same_side(time), VALUE) * rate - 1, time.subs(VALUE, START)),
         formulas=(mathml(rate, rate_of=VALUE), mathml(sp.Eq(TIME, time))),
     )
     if value is None:

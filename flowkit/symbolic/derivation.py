@@ -71,7 +71,9 @@ def mathml(expression: sp.Basic, *, rate_of: Variable | None = None) -> str:
 
 def _dotted(symbol: Variable) -> Variable:
     name = rf"\dot{{{sp.latex(symbol)}}}"
-    return MatrixSymbol(name, *symbol.shape) if isinstance(symbol, MatrixSymbol) else sp.Symbol(name)
+    return (
+        MatrixSymbol(name, *symbol.shape) if isinstance(symbol, MatrixSymbol) else sp.Symbol(name)
+    )
 
 
 def derive(loss: sp.Expr, parameters: Sequence[Variable]) -> Derivation:
@@ -167,7 +169,9 @@ def _entries_at_size(size: int, loss: sp.Expr) -> dict[sp.Basic, sp.Basic]:
     sizes = {s: sp.Integer(size) for m in matrices for s in m.shape if s.is_Symbol}
     fixed = {m: m.subs(sizes) for m in matrices}
     explicit = {
-        symbol: sp.ImmutableMatrix(*symbol.shape, sp.symbols(f"{symbol.name}_:{symbol.rows}:{symbol.cols}", real=True))
+        symbol: sp.ImmutableMatrix(
+            *symbol.shape, sp.symbols(f"{symbol.name}_:{symbol.rows}:{symbol.cols}", real=True)
+        )
         for symbol in fixed.values()
     }
     return {**sizes, **explicit}

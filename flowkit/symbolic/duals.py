@@ -49,16 +49,21 @@ class _HalfPowers:
     def derivative(self) -> "_HalfPowers":
         return _HalfPowers(self.degree - 1, self.degree * self.right, self.degree * self.left)
 
-    def gaussian_mean(self, *, squared: bool = False, mirrored: bool = False) -> sp.Expr:
-        """E[s(x)], E[s(x)^2] or E[s(x) s(-x)] of a standard normal x, by a plain integral."""
+    @property
+    def mirrored(self) -> "_HalfPowers":
+        """The function x -> f(-x)."""
+        sign = (-1) ** self.degree
+        return _HalfPowers(self.degree, sign * self.left, sign * self.right)
+
+    def times(self, other: "_HalfPowers") -> "_HalfPowers":
+        right, left = self.right * other.right, self.left * other.left
+        return _HalfPowers(self.degree + other.degree, right, left)
+
+    def gaussian_mean(self) -> sp.Expr:
+        """E[f(x)] of a standard normal x, by a plain integral."""
         x = sp.Symbol("x", positive=True)
-        right, left = self.right * x**self.degree, self.left * (-x) ** self.degree
-        if mirrored:
-            right, left = right * left, left * right
-        elif squared:
-            right, left = right**2, left**2
-        density = sp.exp(-(x**2) / 2) / sp.sqrt(2 * sp.pi)
-        return sp.integrate((right + left) * density, (x, 0, sp.oo))
+        both_sides = self.right * x**self.degree + self.left * (-x) ** self.degree
+        return sp.integrate(both_sides * sp.exp(-(x**2) / 2), (x, 0, sp.oo)) / sp.sqrt(2 * sp.pi)
 
 
 _ACTIVATIONS = {
@@ -131,7 +136,7 @@ def _polar_expectation(function: _HalfPowers) -> sp.Expr:
 
 
 def _in_covariances(expectation: sp.Expr, theta: sp.Symbol, degree: int) -> sp.Expr:
-    """Replace the angle by the covariances; sine as sqrt((1 - rho)(1 + rho)), exact near rho = 1."""
+    """Replace the angle by covariances; the sine is sqrt((1 - rho)(1 + rho)), exact near 1."""
     rho = CORRELATION
     sine = sp.sqrt((1 - rho) * (1 + rho))
     values = {sp.cos(theta): rho, sp.sin(theta): sine, theta: sp.acos(rho)}
@@ -162,9 +167,9 @@ def _limit_claim(name: str, symbol: str, expectation: sp.Expr, function: _HalfPo
 def _check_limits(expectation: sp.Expr, function: _HalfPowers) -> Verdict:
     deviations = sp.sqrt(VAR_U * VAR_V)
     expected = {
-        1: function.gaussian_mean(squared=True),
+        1: function.times(function).gaussian_mean(),
         0: function.gaussian_mean() ** 2,
-        -1: function.gaussian_mean(mirrored=True),
+        -1: function.times(function.mirrored).gaussian_mean(),
     }
     return _vanish(
         *(

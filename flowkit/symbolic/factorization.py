@@ -4,6 +4,7 @@ Sources: Arora, Cohen, Hazan 2018 (arXiv:1802.06509); Arora, Cohen, Hu, Luo 2019
 (arXiv:1905.13655).
 """
 
+import itertools
 from functools import cache
 
 import sympy as sp
@@ -40,8 +41,7 @@ def factor_flow(depth: int) -> Derivation:
     gradients = gradient(sp.Trace(G.T * product), factors)
     rates = tuple((-gradients[factor]).doit() for factor in factors)
     conserved = tuple(
-        upper.T * upper - lower * lower.T
-        for lower, upper in zip(factors[:-1], factors[1:], strict=True)
+        upper.T * upper - lower * lower.T for lower, upper in itertools.pairwise(factors)
     )
     moving = dict(zip(factors, rates, strict=True))
     return Derivation(
@@ -137,9 +137,7 @@ def _check_depth(depth: object, *, symbol_allowed: bool = False) -> None:
 
 def _factors(depth: int) -> tuple[tuple[MatrixSymbol, ...], MatrixSymbol]:
     sizes = sp.symbols(f"d_0:{depth + 1}", integer=True, positive=True)
-    factors = tuple(
-        MatrixSymbol(f"W_{j}", sizes[j], sizes[j - 1]) for j in range(1, depth + 1)
-    )
+    factors = tuple(MatrixSymbol(f"W_{j}", sizes[j], sizes[j - 1]) for j in range(1, depth + 1))
     return factors, MatrixSymbol("G", sizes[depth], sizes[0])
 
 

@@ -190,9 +190,7 @@ _MATRIX: dict[type, Callable] = {
 }
 
 
-def rate_along(
-    expression: MatrixExpr, rates: Mapping[MatrixSymbol, MatrixExpr]
-) -> MatrixExpr:
+def rate_along(expression: MatrixExpr, rates: Mapping[MatrixSymbol, MatrixExpr]) -> MatrixExpr:
     """Time derivative of a matrix polynomial along a flow, expanded.
 
     Args:

@@ -9,7 +9,7 @@ of order N^2.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, pairwise
 
 import sympy as sp
 from sympy import MatMul, MatrixExpr, MatrixSymbol, Transpose
@@ -79,7 +79,7 @@ def _compress(chains: list[_Chain]) -> list[_Chain]:
 
 
 def _adjacent(chain: _Chain) -> Iterator[tuple[_Element, _Element]]:
-    return zip(chain[:-1], chain[1:], strict=True)
+    return pairwise(chain)
 
 
 def _pair(left: _Element, right: _Element) -> _Element:

@@ -1,0 +1,24 @@
+"""The catalogue of claims."""
+
+from flowkit.claim import Claim
+from flowkit.claims.completion import completion_claims
+from flowkit.claims.factorization import factorization_claims
+from flowkit.claims.kernels import kernel_claims
+from flowkit.claims.training import training_claims
+
+
+def catalogue(*, quick: bool = False) -> tuple[Claim, ...]:
+    """All claims that `verify` checks, in the order of the story they tell.
+
+    Args:
+        quick: Fewer splits and images; the same claims and the same bounds.
+
+    Returns:
+        Claims with unique names.
+    """
+    return (
+        *factorization_claims(),
+        *training_claims(),
+        *completion_claims(quick=quick),
+        *kernel_claims(quick=quick),
+    )

@@ -1,0 +1,109 @@
+"""Checking the catalogue: the main job."""
+
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import jax
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from flowkit.claim import Claim, Verdict
+from flowkit.claims.catalogue import catalogue
+from flowkit.report import Entry, Report
+
+
+def verify(
+    names: Iterable[str] | None = None,
+    *,
+    out: str | Path | None = None,
+    quick: bool = False,
+    console: Console | None = None,
+) -> Report:
+    """Check the catalogue of claims, or some of it.
+
+    Needs float64: set `jax.config.update("jax_enable_x64", True)` first; the command line does.
+    Ctrl-C ends the run with a report of what was checked until then.
+
+    Args:
+        names: Names of the claims to check; by default all.
+        out: A folder for the report (JSON, figures, HTML); by default none is written.
+        quick: Fewer splits and images; the same claims and bounds.
+        console: Shows progress; by default none is shown.
+
+    Returns:
+        The report.
+
+    Raises:
+        ValueError: a name is not in the catalogue, or float64 is off.
+    """
+    if not jax.config.jax_enable_x64:
+        raise ValueError(
+            'The claims must be checked in float64: `jax.config.update("jax_enable_x64", True)`.'
+        )
+    claims = _select(catalogue(quick=quick), names)
+    report = _run(claims, console or Console(quiet=True))
+    if out is not None:
+        report.write(out)
+    return report
+
+
+def _select(claims: Sequence[Claim], names: Iterable[str] | None) -> Sequence[Claim]:
+    if names is None:
+        return claims
+    wanted, known = list(names), {claim.name: claim for claim in claims}
+    for name in wanted:
+        if name not in known:
+            raise ValueError(
+                f"Argument `names` must hold names of claims, but {name!r} is none of "
+                f"{sorted(known)}."
+            )
+    return [known[name] for name in wanted]
+
+
+def _run(claims: Sequence[Claim], console: Console) -> Report:
+    entries: list[Entry] = []
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=len(claims))
+        try:
+            for claim in claims:
+                progress.update(task, description=f"checking {escape(claim.name)}")
+                entries.append(_check(claim))
+                progress.advance(task)
+                console.print(_line(entries[-1]), highlight=False)
+        except KeyboardInterrupt:
+            console.print("interrupted; reporting what was checked", style="yellow")
+    remaining = tuple(claim.name for claim in claims[len(entries) :])
+    return Report(entries=tuple(entries), remaining=remaining)
+
+
+def _check(claim: Claim) -> Entry:
+    """Run one check; one that breaks has failed, and the others go on."""
+    start = time.perf_counter()
+    try:
+        verdict = claim.check()
+    except Exception as error:
+        measured = f"{type(error).__name__}: {error}"
+        verdict = Verdict(passed=False, kind="measured", measured=measured, expected="no error")
+    return Entry(claim=claim, verdict=verdict, seconds=time.perf_counter() - start)
+
+
+def _line(entry: Entry) -> str:
+    mark = "[green]ok[/green]    " if entry.verdict.passed else "[bold red]FAILED[/bold red]"
+    measured = escape(entry.verdict.measured)
+    return f"{mark} {escape(entry.claim.name)} [dim]({entry.seconds:.1f} s)[/dim]: {measured}"

@@ -1,0 +1,45 @@
+"""Real data: a temperature matrix that ships with flowkit, and scikit-learn's digits."""
+
+import csv
+from importlib import resources
+
+import numpy as np
+from jaxtyping import Float, Int
+
+HOURS = 24
+DIGIT_MAXIMUM = 16.0  # grey levels of scikit-learn's digits are 0..16
+
+
+def seattle_temperatures() -> Float[np.ndarray, "days=365 hours=24"]:
+    """Hourly temperatures of Seattle in degrees Fahrenheit, one row per day of the year.
+
+    The series is NOAA's hourly climate normals (1981-2010 averages under a nominal year), not the
+    weather of one year: it is very smooth. The hour lost to daylight saving time is `nan`.
+
+    Returns:
+        A 365 x 24 matrix with one `nan`.
+
+    Source:
+        NOAA National Climatic Data Center, public domain, as in vega-datasets; see
+        flowkit/data/README.md.
+    """
+    matrix = np.full((365, HOURS), np.nan)
+    text = resources.files("flowkit").joinpath("data/seattle-temps.csv").read_text("utf-8")
+    new_year = np.datetime64("2010-01-01T00")
+    for row in csv.DictReader(text.splitlines()):
+        stamp = np.datetime64(row["date"].replace("/", "-").replace(" ", "T"))
+        hour = int((stamp - new_year) / np.timedelta64(1, "h"))
+        matrix[hour // HOURS, hour % HOURS] = float(row["temp"])
+    return matrix
+
+
+def digits() -> tuple[Float[np.ndarray, "n 8 8 1"], Int[np.ndarray, " n"]]:
+    """Scikit-learn's 1,797 handwritten digits: images in [0, 1], channels last, and labels.
+
+    Source:
+        E. Alpaydin, C. Kaynak, UCI Optical Recognition of Handwritten Digits, test set.
+    """
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    return data.images[..., None] / DIGIT_MAXIMUM, data.target

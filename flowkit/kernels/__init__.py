@@ -1,0 +1,6 @@
+"""The kernel room: exact tangent and Gaussian-process kernels of infinitely wide networks."""
+
+from flowkit.kernels.base import AbstractKernel as AbstractKernel
+from flowkit.kernels.convolutional import Convolutional as Convolutional
+from flowkit.kernels.duals import expectation as expectation
+from flowkit.kernels.fully_connected import FullyConnected as FullyConnected

@@ -1,0 +1,20 @@
+"""JAX settings of the whole test run; the library itself never sets any."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import jax
+import pytest
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+cache = os.environ.get("FLOWKIT_TEST_CACHE", Path(tempfile.gettempdir()) / "flowkit-jax-cache")
+jax.config.update("jax_compilation_cache_dir", str(cache))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+@pytest.fixture
+def key():
+    return jax.random.key(0)
