@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-Series = tuple[Sequence[float], Sequence[float]]
+import numpy as np
+
+Series = tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,8 @@ class Curves:
         points: Label to (xs, ys), drawn as separate marks over the lines.
         log_x: Logarithmic horizontal axis.
         log_y: Logarithmic vertical axis.
+        reverse_x: Let the horizontal axis fall from left to right, as a training error does.
+        least_y: Lower end of the vertical axis, where what lies below is of no interest.
         caption: What a reader should see in it.
     """
 
@@ -29,6 +33,8 @@ class Curves:
     points: Mapping[str, Series] = field(default_factory=dict)
     log_x: bool = False
     log_y: bool = False
+    reverse_x: bool = False
+    least_y: float | None = None
     caption: str = ""
 
 
@@ -39,7 +45,7 @@ class Heatmaps:
     title: str
     x_label: str
     y_label: str
-    matrices: Mapping[str, Sequence[Sequence[float]]]
+    matrices: Mapping[str, Sequence[Sequence[float]] | np.ndarray]
     colour_label: str
     caption: str = ""
 
@@ -64,7 +70,7 @@ class Verdict:
     kind: Literal["proved", "measured"]
     measured: str
     expected: str
-    numbers: Mapping[str, float] = field(default_factory=dict)
+    numbers: Mapping[str, int | float] = field(default_factory=dict)
     charts: tuple[Chart, ...] = ()
 
 

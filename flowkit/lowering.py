@@ -179,7 +179,7 @@ def _compile(
             names = ", ".join(sorted(map(str, unknown)))
             raise LoweringError(f"Cannot lower `{expression}`: {names} is neither state nor data.")
     printer = (kind or _Printer)({"fully_qualified_modules": False, "inline": True})
-    helpers = (symmetric_power, guarded_root, guarded_divisor, guarded_arccos)
+    helpers = (symmetric_power, guarded_root, guarded_arccos)
     modules = [{helper.__name__: helper for helper in helpers}, "jax"]
     try:
         return sp.lambdify(
@@ -276,21 +276,16 @@ class _Printer(JaxPrinter):
         return f"jax.scipy.special.erf({self._print(expr.args[0])})"
 
 
-def guarded_root(x: Array) -> Array:
-    """The square root; 0 with gradient 0 at zero and at rounding below it."""
-    return jnp.where(x <= 0, jnp.zeros_like(x), jnp.sqrt(jnp.where(x <= 0, jnp.ones_like(x), x)))
-
-
-def guarded_divisor(x: Array) -> Array:
-    """The square root to divide by; 1 at zero, where the numerator is 0 too."""
-    return jnp.where(x <= 0, jnp.ones_like(x), jnp.sqrt(jnp.where(x <= 0, jnp.ones_like(x), x)))
+def guarded_root(x: Array, at_zero: float) -> Array:
+    """The square root; `at_zero` with gradient 0 at zero and at rounding below it."""
+    return jnp.where(x <= 0, at_zero, jnp.sqrt(jnp.where(x <= 0, 1.0, x)))
 
 
 def guarded_arccos(x: Array) -> Array:
     """The arc cosine of x clipped to [-1, 1], with gradient 0 at the ends."""
     outside = jnp.abs(x) >= 1
-    inside = jnp.where(outside, jnp.zeros_like(x), x)
-    return jnp.where(outside, jnp.pi * (x < 0).astype(x.dtype), jnp.arccos(inside))
+    end = jnp.where(x > 0, 0.0, jnp.pi)
+    return jnp.where(outside, end, jnp.arccos(jnp.where(outside, 0.0, x)))
 
 
 class _GuardedPrinter(_Printer):
@@ -302,16 +297,16 @@ class _GuardedPrinter(_Printer):
     def _print_acos(self, expr):
         return f"guarded_arccos({self._print(expr.args[0])})"
 
-    def _print_Pow(self, expr, **options):
+    def _print_Pow(self, expr, rational=False):  # noqa: FBT002  (SymPy's signature)
         half = abs(expr.exp) == sp.S.Half
-        return self._print_Mul(expr) if half else super()._print_Pow(expr, **options)
+        return self._print_Mul(expr) if half else super()._print_Pow(expr, rational=rational)
 
     def _print_Mul(self, expr):
         factors = sp.Mul.make_args(expr)
-        under = lambda exponent: [f for f in factors if f.is_Pow and f.exp == exponent]
+        under = lambda exponent: [f for f in factors if isinstance(f, sp.Pow) and f.exp == exponent]
         roots, divisors = under(sp.S.Half), under(-sp.S.Half)
         rest = sp.Mul(*(f for f in factors if f not in roots + divisors))
         product = lambda powers: "*".join(f"({self._print(p.base)})" for p in powers)
         text = f"({super()._print_Mul(rest) if rest.is_Mul else self._print(rest)})"
-        text += f"*guarded_root({product(roots)})" if roots else ""
-        return text + (f"/guarded_divisor({product(divisors)})" if divisors else "")
+        text += f"*guarded_root({product(roots)}, 0.0)" if roots else ""
+        return text + (f"/guarded_root({product(divisors)}, 1.0)" if divisors else "")

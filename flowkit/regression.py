@@ -4,6 +4,7 @@ from typing import final
 
 import equinox as eqx
 import jax.numpy as jnp
+from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Num
 
@@ -201,8 +202,12 @@ def _finite(
     values: Num[ArrayLike, "..."], argument: str, dtype: jnp.dtype | type[float]
 ) -> Float[Array, "..."]:
     array = jnp.asarray(values).astype(dtype)
-    if not jnp.isfinite(array).all():
-        raise ValueError(f"Argument `{argument}` must be finite, but it holds nan or infinity.")
+    sentence = f"Argument `{argument}` must be finite, but it holds nan or infinity."
+    bad = ~jnp.isfinite(array).all()
+    if isinstance(bad, Tracer):
+        return eqx.error_if(array, bad, sentence)
+    if bad:
+        raise ValueError(sentence)
     return array
 
 

@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import jax
+import jaxtyping
 import pytest
 
 jax.config.update("jax_enable_x64", True)
@@ -18,3 +19,11 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 @pytest.fixture
 def key():
     return jax.random.key(0)
+
+
+@pytest.fixture
+def as_a_user():
+    """Without the run-time type checks that only tests have: wrong types meet our own messages."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -136,7 +136,7 @@ def _stated_rate(
 
 MODES = (3.0, 2.0, 1.0, 0.05)  # the last lies below the common start, so it falls
 START = 0.1
-MODE_TIMES = np.linspace(0.0, 6.0, 61)  # flow time of 1/2 the square
+MODE_TIMES = np.linspace(0.0, 6.0, 241)  # flow time of 1/2 the square
 
 
 def _check_modes() -> Verdict:
@@ -176,7 +176,7 @@ def _modes_along(depth: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _mode_chart(depth: int, integrated: np.ndarray, closed: np.ndarray) -> Curves:
-    thinned = slice(None, None, 4)
+    thinned = slice(None, None, 12)
     return Curves(
         title=f"Modes of a depth-{depth} factorization",
         x_label="flow time (1/2 sum of squares)",

@@ -150,6 +150,7 @@ def _flow_chart(
         },
         log_x=True,
         log_y=True,
+        least_y=1e-5,
         caption="Lines: the kernel flow integrated by Diffrax. Circles: the closed form.",
     )
 

@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Num, Scalar
 
@@ -186,7 +187,7 @@ def _check_finite(name: str, array: Float[Array, "..."]) -> Float[Array, "..."]:
     """Refuse nan and infinity: at once, or at run time while JAX traces."""
     sentence = f"Argument `{name}` must be finite, but it holds nan or infinity."
     bad = ~jnp.isfinite(array).all()
-    if isinstance(bad, jax.core.Tracer):
+    if isinstance(bad, Tracer):
         return eqx.error_if(array, bad, sentence)
     if bad:
         raise ValueError(sentence)

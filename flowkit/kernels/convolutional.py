@@ -105,7 +105,7 @@ class Convolutional(AbstractKernel):
         def hidden_layer(_: Int[Array, ""], state: _State) -> _State:
             theta, sigma, variances = state
             k, k_dot, k_variances = self._step(sigma, variances, same)
-            return box(k_dot * theta + k), box(k), tuple(box(k) for k in k_variances)
+            return box(k_dot * theta + k), box(k), (box(k_variances[0]), box(k_variances[1]))
 
         variances = box((x**2).sum(-1)), box((z**2).sum(-1))
         start = theta, sigma, variances

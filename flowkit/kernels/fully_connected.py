@@ -3,11 +3,14 @@
 from typing import ClassVar, final
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Scalar
+from jaxtyping import Array, Float, Int, Scalar
 
 from flowkit.kernels.base import AbstractKernel, equal_inputs
 from flowkit.kernels.duals import layer_map
+
+_State = tuple[Scalar, Scalar, Scalar, Scalar]
 
 
 @final
@@ -49,14 +52,17 @@ class FullyConnected(AbstractKernel):
         self, x: Float[Array, " features"], z: Float[Array, " features"]
     ) -> tuple[Scalar, Scalar]:
         scaled_dual, same = layer_map(self.activation), equal_inputs(x, z)
-        sigma, var_x, var_z = _inner(x, z), _inner(x, x), _inner(z, z)
-        theta = sigma
-        for _ in range(self.depth - 1):
-            var_x, var_z = jnp.where(same, sigma, var_x), jnp.where(same, sigma, var_z)
+
+        def hidden_layer(_: Int[Array, ""], state: _State) -> _State:
+            theta, sigma, var_x, var_z = state
+            var_x, var_z = (jnp.where(same, sigma, var) for var in (var_x, var_z))
             sigma, sigma_dot = scaled_dual(var_x, var_z, sigma)
-            theta = sigma_dot * theta + sigma
-            var_x, _ = scaled_dual(var_x, var_x, var_x)
-            var_z, _ = scaled_dual(var_z, var_z, var_z)
+            var_x, var_z = (scaled_dual(var, var, var)[0] for var in (var_x, var_z))
+            return sigma_dot * theta + sigma, sigma, var_x, var_z
+
+        sigma = _inner(x, z)
+        start = sigma, sigma, _inner(x, x), _inner(z, z)
+        theta, sigma, _, _ = jax.lax.fori_loop(1, self.depth, hidden_layer, start)
         return theta, sigma
 
     def _pair_entries(self, shape: tuple[int, ...]) -> int:

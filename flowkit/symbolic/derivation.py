@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import sympy as sp
 from sympy import MatrixExpr, MatrixSymbol
+from sympy.matrices.expressions.hadamard import HadamardPower
 from sympy.printing.mathml import MathMLPresentationPrinter
 
 from flowkit.claim import Claim, Verdict
@@ -177,11 +178,23 @@ def _entries_at_size(size: int, loss: sp.Expr) -> dict[sp.Basic, sp.Basic]:
     return {**sizes, **explicit}
 
 
-def _explicit(expression: Expression, entries: dict[sp.Basic, sp.Basic]) -> Expression:
-    sizes = {k: v for k, v in entries.items() if v.is_Integer}
-    matrices = {k: v for k, v in entries.items() if k not in sizes}
-    concrete = expression.subs(sizes).subs(matrices).doit()
-    return concrete.as_explicit() if isinstance(concrete, MatrixExpr) else concrete
+def _explicit(expression: sp.Basic, entries: dict[sp.Basic, sp.Basic]) -> sp.Basic:
+    """Evaluate node by node on explicit matrices; `doit` alone leaves some nodes standing."""
+    sizes = {symbol: size for symbol, size in entries.items() if size.is_Integer}
+    return _evaluate(expression.subs(sizes), entries)
+
+
+def _evaluate(node: sp.Basic, entries: dict[sp.Basic, sp.Basic]) -> sp.Basic:
+    if node in entries or not node.args:
+        return entries.get(node, node)
+    arguments = [_evaluate(argument, entries) for argument in node.args]
+    if isinstance(node, sp.Trace):
+        return arguments[0].trace()
+    if isinstance(node, HadamardPower):
+        base, exponent = arguments
+        return base.applyfunc(lambda entry: entry**exponent)
+    value = node.func(*arguments).doit()
+    return value.as_explicit() if isinstance(value, MatrixExpr) else value
 
 
 def _flat(expression: Expression, entries: dict[sp.Basic, sp.Basic]) -> list[sp.Expr]:

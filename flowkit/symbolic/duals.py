@@ -129,10 +129,10 @@ def _polar_expectation(function: _HalfPowers) -> sp.Expr:
         (right * left, 3 * quarter, theta + 3 * quarter),
     )
     integrand = (sp.cos(angle) * sp.cos(theta - angle)) ** degree
-    angular = sum(f * sp.integrate(integrand, (angle, lo, hi)) for f, lo, hi in sectors)
+    parts = [f * sp.integrate(integrand, (angle, lo, hi)) for f, lo, hi in sectors]
     moment = radius ** (2 * degree + 1) * sp.exp(-(radius**2) / 2)
     radial = sp.integrate(moment, (radius, 0, sp.oo)) / (2 * sp.pi)
-    return _in_covariances(radial * sp.simplify(angular), theta, degree)
+    return _in_covariances(radial * sp.simplify(sp.Add(*parts)), theta, degree)
 
 
 def _in_covariances(expectation: sp.Expr, theta: sp.Symbol, degree: int) -> sp.Expr:

@@ -10,7 +10,6 @@ import sympy as sp
 from sympy import MatAdd, MatMul, MatPow, MatrixExpr, MatrixSymbol, Trace, Transpose
 from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 from sympy.matrices.expressions.hadamard import HadamardPower, HadamardProduct, hadamard_product
-from sympy.matrices.expressions.matexpr import MatrixElement
 
 Expression = sp.Expr | MatrixExpr
 
@@ -79,7 +78,8 @@ def _rule(table: dict[type, Callable], node: sp.Basic, otherwise: Callable) -> C
 def _unsupported(_sweep: object, node: sp.Basic, _cotangent: object) -> None:
     raise UnsupportedExpressionError(
         f"Argument `loss` must be built from nodes with a known derivative, but "
-        f"`{node}` is a `{type(node).__name__}`, which has none here."
+        f"`{node}` is a `{type(node).__name__}`, which has none here (write a scalar product of "
+        f"matrices as a trace)."
     )
 
 
@@ -112,12 +112,6 @@ def _trace(sweep: _Accumulator, node: Trace, c: sp.Expr) -> None:
 
 def _determinant(sweep: _Accumulator, node: sp.Determinant, c: sp.Expr) -> None:
     sweep.matrix(node.arg, c * node * Transpose(sp.Inverse(node.arg)))
-
-
-def _element(sweep: _Accumulator, node: MatrixElement, c: sp.Expr) -> None:
-    if node.parent.shape != (1, 1):
-        _unsupported(sweep, node, c)
-    sweep.matrix(node.parent, c * sp.Identity(1))
 
 
 def _matrix_sum(sweep: _Accumulator, node: MatAdd, C: MatrixExpr) -> None:
@@ -174,7 +168,6 @@ def _matrix_power(sweep: _Accumulator, node: MatPow, C: MatrixExpr) -> None:
 _SCALAR: dict[type, Callable] = {
     Trace: _trace,
     sp.Determinant: _determinant,
-    MatrixElement: _element,
     sp.Add: _scalar_sum,
     sp.Mul: _scalar_product,
 }

@@ -1,0 +1,191 @@
+"""Integrated trajectories are the exact ones; failures are values with reasons."""
+
+from typing import ClassVar, final
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import flowkit as fk
+from flowkit.fields import AbstractVectorField
+from flowkit.observables import LossOf, effective_rank, end_to_end
+from flowkit.trajectory import FLOW_TIME
+from systems import Observed, completion
+
+TARGET = np.array([[1.0, -2.0, 0.5], [0.3, 4.0, -1.0]])
+
+
+@final
+class Blowup(AbstractVectorField):
+    """dy/dt = y^2: infinite at t = 1 / y0."""
+
+    clock: ClassVar[str] = FLOW_TIME
+
+    def __call__(self, t, y, args=None):
+        return y**2
+
+    def loss(self, y):
+        return y
+
+    def check(self, y0):
+        pass
+
+
+@pytest.mark.parametrize("rtol", [1e-4, 1e-6, 1e-8])
+def test_a_single_layer_decays_exponentially(rtol):
+    """Error within 10 rtol of the closed form, in units of the target."""
+    system = Observed(TARGET)
+    start = jnp.full(TARGET.shape, 0.1)
+    trajectory = fk.integrate(fk.FactorFlow(system.problem), (start,), [0, 1, 5, 20], rtol=rtol)
+    for t in (1, 5, 20):
+        error = np.abs(trajectory.at(t)[0] - system.exact(start, t)).max()
+        assert error < 10 * rtol * np.abs(TARGET).max()
+
+
+def test_the_state_at_the_first_time_is_the_start(key):
+    problem = completion()
+    factors = fk.initial.gaussian(problem, 2, 0.1, key=key)
+    trajectory = fk.integrate(fk.FactorFlow(problem), factors, [3.0, 4.0])
+    for saved, given in zip(trajectory.at(3.0), factors, strict=True):
+        assert np.array_equal(saved, given)
+
+
+def test_until_stops_at_the_root_of_the_train_loss(key):
+    problem = completion()
+    factors = fk.initial.gaussian(problem, 2, 0.1, key=key)
+    field, ts = fk.FactorFlow(problem), np.linspace(0, 1000, 101)
+    trajectory = fk.integrate(field, factors, ts, until=fk.until.train_loss(1e-2))
+    assert trajectory.result.successful
+    assert trajectory.result.reason == "train loss fell to 0.01"
+    assert float(field.loss(trajectory.final)) == pytest.approx(1e-2, rel=1e-9)
+    assert trajectory.ts[-1] <= trajectory.final_time < 1000
+    assert len(trajectory.states[0]) == len(trajectory.ts)
+
+
+def test_until_holds_from_the_start(key):
+    problem = completion()
+    factors = fk.initial.gaussian(problem, 2, 0.1, key=key)
+    trajectory = fk.integrate(
+        fk.FactorFlow(problem), factors, [0, 1], until=fk.until.train_loss(1e6)
+    )
+    assert trajectory.final_time == 0
+    assert "before the first step" in trajectory.result.reason
+
+
+def test_no_event_fires_at_the_saddle_of_a_tiny_start(key):
+    problem = completion()
+    factors = fk.initial.gaussian(problem, 3, 1e-9, key=key)
+    loss = float(problem.loss(end_to_end(factors)))
+    trajectory = fk.integrate(
+        fk.FactorFlow(problem), factors, [0, 1e-3], until=fk.until.train_loss(0.99 * loss)
+    )
+    assert trajectory.final_time == 1e-3
+
+
+def test_observables_are_recorded_at_the_saved_times(key):
+    problem = completion()
+    factors = fk.initial.gaussian(problem, 2, 0.1, key=key)
+    observables = {"loss": LossOf(problem), "rank": effective_rank, "first": lambda W: W[0][0, 0]}
+    trajectory = fk.integrate(
+        fk.FactorFlow(problem), factors, [0, 1, 2], observables=observables
+    )
+    for i, t in enumerate(trajectory.ts):
+        state = trajectory.at(float(t))
+        assert float(trajectory.observables["loss"][i]) == pytest.approx(
+            float(problem.loss(end_to_end(state)))
+        )
+    assert trajectory.observables["rank"].shape == trajectory.observables["first"].shape == (3,)
+
+
+def test_dense_trajectories_answer_anywhere_and_others_say_why_not(key):
+    system = Observed(TARGET)
+    start = jnp.zeros(TARGET.shape)
+    arguments = (fk.FactorFlow(system.problem), (start,), [0, 10])
+    dense = fk.integrate(*arguments, dense=True, rtol=1e-9)
+    np.testing.assert_allclose(dense.at(3.3)[0], system.exact(start, 3.3), atol=1e-7)
+    with pytest.raises(ValueError, match="`t` must be a saved time, but 3.3 is not"):
+        fk.integrate(*arguments).at(3.3)
+    with pytest.raises(ValueError, match=r"`t` must lie in \[0, 10\], but it is 11"):
+        dense.at(11.0)
+
+
+def test_a_blow_up_is_a_failure_with_a_reason():
+    trajectory = fk.integrate(Blowup(), jnp.array(1.0), [0.0, 2.0])
+    assert not trajectory.result.successful
+    assert trajectory.result.reason
+    with pytest.raises(ValueError, match="`a` must be a successful trajectory"):
+        fk.compare(trajectory, trajectory)
+
+
+def test_running_out_of_steps_is_a_failure_with_a_reason(key):
+    problem = completion()
+    factors = fk.initial.gaussian(problem, 2, 0.1, key=key)
+    trajectory = fk.integrate(fk.FactorFlow(problem), factors, [0, 1e4], max_steps=5)
+    assert not trajectory.result.successful
+    assert "maximum number of" in trajectory.result.reason
+
+
+@pytest.mark.parametrize("solver", [dfx.Tsit5(), dfx.Dopri8(), dfx.Heun()])
+def test_evaluations_are_counted_to_within_the_first_step(solver):
+    """Against a field that counts its own calls; choosing the first step costs two or three."""
+    calls = []
+
+    @final
+    class Counting(AbstractVectorField):
+        clock: ClassVar[str] = FLOW_TIME
+
+        def __call__(self, t, y, args=None):
+            jax.debug.callback(lambda: calls.append(1))
+            return -y
+
+        def loss(self, y):
+            return y
+
+        def check(self, y0):
+            pass
+
+    trajectory = fk.integrate(Counting(), jnp.array(1.0), [0.0, 5.0], solver=solver, rtol=1e-5)
+    jax.effects_barrier()
+    assert abs(trajectory.stats["num_evaluations"] - len(calls)) <= 2
+
+
+def test_progress_is_shown(key, capfd):
+    problem = completion()
+    factors = fk.initial.gaussian(problem, 2, 0.1, key=key)
+    fk.integrate(fk.FactorFlow(problem), factors, [0, 10], progress=True)
+    jax.effects_barrier()
+    assert "%" in capfd.readouterr().out
+
+
+BAD = {
+    "decreasing times": ({"ts": [0.0, 2.0, 1.0]}, r"`ts\[1\]` is 2 and `ts\[2\]` is 1"),
+    "equal times": ({"ts": [0.0, 0.0]}, "`ts` must be strictly increasing"),
+    "one time": ({"ts": [0.0]}, "`ts` must be at least two finite times"),
+    "infinite time": ({"ts": [0.0, np.inf]}, "1 non-finite values"),
+    "negative rtol": ({"rtol": -1.0}, "`rtol` must be positive, but it is -1.0"),
+    "zero atol": ({"atol": 0.0}, "`atol` must be positive"),
+    "state not finite": ({"y0": (jnp.full((5, 4), jnp.nan),)}, "`y0` must be finite"),
+    "state of the wrong shape": ({"y0": (jnp.ones((4, 5)),)}, "`y0` must hold factors"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), BAD.values(), ids=BAD.keys())
+def test_bad_input_is_refused_by_name(change, message):
+    problem = completion((5, 4))
+    arguments = {"y0": (jnp.ones((5, 4)),), "ts": [0.0, 1.0]} | change
+    with pytest.raises(ValueError, match=message):
+        fk.integrate(fk.FactorFlow(problem), **arguments)
+
+
+def test_tracing_through_a_whole_solve_is_refused_in_one_sentence():
+    problem = completion((5, 4))
+    solve = lambda W: fk.integrate(fk.FactorFlow(problem), (W,), [0.0, 1.0]).final[0].sum()
+    with pytest.raises(ValueError, match="`y0` must be concrete"):
+        jax.grad(solve)(jnp.ones((5, 4)))
+
+
+def test_train_loss_refuses_what_no_loss_reaches():
+    with pytest.raises(ValueError, match="`value` must be positive"):
+        fk.until.train_loss(0.0)

@@ -1,0 +1,102 @@
+"""Completion problems hold what was observed, and refuse what cannot be."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from flowkit import MatrixCompletion
+from systems import completion
+
+
+def test_loss_is_the_mean_square_over_observations(key):
+    problem = MatrixCompletion([0, 1, 2], [1, 0, 1], [1.0, 2.0, 3.0], (3, 2))
+    W = jax.random.normal(key, (3, 2))
+    residuals = np.array([W[0, 1] - 1, W[1, 0] - 2, W[2, 1] - 3])
+    assert float(problem.loss(W)) == pytest.approx(np.mean(residuals**2), rel=1e-14)
+
+
+def test_gradient_is_supported_on_the_observations(key):
+    problem = completion()
+    gradient = problem.gradient(jax.random.normal(key, problem.shape))
+    assert np.array_equal(np.asarray(gradient) != 0, problem.mask)
+
+
+def test_held_out_entries_are_the_known_ones_that_are_not_observed(key):
+    target = np.arange(12.0).reshape(3, 4)
+    target[1, 2] = np.nan
+    problem = MatrixCompletion.from_matrix(target, observed=5, key=key)
+    held_out = problem.held_out(target)
+    assert problem.values.size == 5
+    assert held_out.values.size == 6
+    assert not (problem.mask & held_out.mask).any()
+    assert not (problem.mask | held_out.mask)[1, 2]
+
+
+@pytest.mark.parametrize(("observed", "count"), [(7, 7), (0.5, 6), (1.0, 12), (1, 1)])
+def test_a_float_is_a_fraction_and_an_int_a_number(observed, count, key):
+    target = np.arange(12.0).reshape(3, 4)
+    assert MatrixCompletion.from_matrix(target, observed=observed, key=key).values.size == count
+
+
+def test_split_is_a_partition(key):
+    problem = completion()
+    train, validation = problem.split(0.25, key=key)
+    assert not (train.mask & validation.mask).any()
+    assert np.array_equal(train.mask | validation.mask, problem.mask)
+
+
+def test_repeated_observations_that_agree_count_once():
+    problem = MatrixCompletion([0, 0, 1], [1, 1, 0], [2.0, 2.0, 1.0], (2, 2))
+    assert problem.values.size == 2
+
+
+NAN, INF = float("nan"), float("inf")
+BAD = {
+    "empty": (([], [], [], (2, 2)), "`rows` must be a list of at least one index"),
+    "lengths": (([0, 1], [0], [1.0], (2, 2)), "must have one length"),
+    "outside": (([0, 2], [0, 1], [1.0, 1.0], (2, 2)), r"`rows\[1\]` is 2"),
+    "negative": (([0, 1], [0, -1], [1.0, 1.0], (2, 2)), r"`cols\[1\]` is -1"),
+    "fractional": (([0.5], [0], [1.0], (2, 2)), "`rows` must be integers"),
+    "not finite": (([0, 1], [0, 1], [1.0, NAN], (2, 2)), r"`values\[1\]` is nan"),
+    "infinite": (([0], [0], [INF], (2, 2)), r"`values\[0\]` is inf"),
+    "disagreeing": (([1, 1], [0, 0], [1.0, 2.0], (2, 2)), r"\(1, 0\) has both 1.0 and 2.0"),
+    "shape": (([0], [0], [1.0], (2, 0)), r"`shape` must be two positive integers.*\(2, 0\)"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD.values(), ids=BAD.keys())
+def test_bad_observations_are_refused_by_name(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        MatrixCompletion(*arguments)
+
+
+BAD_MATRICES = {
+    "vector": (np.ones(3), 1, "`target` must be a matrix"),
+    "infinite": (np.array([[INF, 1.0]]), 1, "1 infinities"),
+    "none": (np.ones((2, 2)), 0, "`observed` must select between 1 and all 4"),
+    "too many": (np.ones((2, 2)), 5, "5 selects 5"),
+    "fraction above one": (np.ones((2, 2)), 1.5, "1.5 selects 6"),
+    "unknown entry": (np.array([[NAN, 1.0]]), np.array([[True, True]]), r"`target\[0, 0\]` is nan"),
+    "mask of another shape": (np.ones((2, 2)), np.ones((1, 2), bool), "Boolean mask of shape"),
+    "empty mask": (np.ones((2, 2)), np.zeros((2, 2), bool), "at least one entry"),
+}
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize(
+    ("target", "observed", "message"), BAD_MATRICES.values(), ids=BAD_MATRICES.keys()
+)
+def test_bad_matrices_are_refused_by_name(target, observed, message, key):
+    with pytest.raises(ValueError, match=message):
+        MatrixCompletion.from_matrix(target, observed=observed, key=key)
+
+
+def test_drawing_needs_a_key():
+    with pytest.raises(ValueError, match="`key` must be a PRNG key"):
+        MatrixCompletion.from_matrix(jnp.ones((2, 2)), observed=2)
+
+
+def test_a_split_that_leaves_nothing_is_refused(key):
+    with pytest.raises(ValueError, match="`fraction` must leave observations on both sides"):
+        completion().split(0.0, key=key)
