@@ -1,11 +1,13 @@
 """Trajectories: what every clock returns, a flow and a descent alike."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Num, PyTree
+
+Times = Sequence[int | float] | Num[np.ndarray | Array, " time"]
 
 FLOW_TIME = "flow time"
 STEPS = "steps"
@@ -46,7 +48,7 @@ class Trajectory:
     clock: str = FLOW_TIME
     interpolation: Callable[[float], PyTree] | None = field(default=None, repr=False)
 
-    def at(self, t: float) -> PyTree:
+    def at(self, t: int | float) -> PyTree:
         """The state at a time: exact where it was saved, elsewhere interpolated if dense.
 
         Args:
@@ -71,20 +73,20 @@ class Trajectory:
             )
         return self.interpolation(t)
 
-    def index(self, t: float) -> int | None:
+    def index(self, t: int | float) -> int | None:
         """Where `t` stands in `ts`, up to the rounding of a sum of steps; None if not saved."""
         i = int(np.abs(self.ts - t).argmin())
         tolerance = SAME_TIME * max(abs(t), abs(self.ts[-1]))
         return i if abs(self.ts[i] - t) <= tolerance else None
 
-    def answers(self, t: float) -> bool:
+    def answers(self, t: int | float) -> bool:
         """Whether `at(t)` has a state to give."""
         if self.index(t) is not None:
             return True
         return self.interpolation is not None and bool(self.ts[0] <= t <= self.final_time)
 
 
-def checked_times(ts) -> Float[np.ndarray, " time"]:
+def checked_times(ts: Times) -> Float[np.ndarray, " time"]:
     """Save times as an array, refused unless at least two, finite and strictly increasing."""
     ts = np.asarray(ts, dtype=float)
     if ts.ndim != 1 or ts.size < 2 or not np.isfinite(ts).all():

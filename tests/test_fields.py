@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 import sympy as sp
 from sympy import HadamardProduct, MatMul, MatrixSymbol, Trace
+from systems import completion, random_factors
 
 from flowkit import EndToEndFlow, FactorFlow, KernelFlow, initial, lower
 from flowkit.observables import end_to_end
 from flowkit.symbolic import derive, end_to_end_flow
-from systems import completion, random_factors
 
 ROUNDING = 1e-12
 
 
-@pytest.mark.parametrize("sizes", [(4, 5), (4, 3, 5), (4, 2, 6, 5), (4, 4, 4, 4, 5), (4, 3, 3, 3, 3, 5)])
+@pytest.mark.parametrize(
+    "sizes", [(4, 5), (4, 3, 5), (4, 2, 6, 5), (4, 4, 4, 4, 5), (4, 3, 3, 3, 3, 5)]
+)
 def test_factor_flow_is_minus_the_gradient_of_its_loss(sizes):
     field, factors = FactorFlow(completion((5, 4))), random_factors(sizes)
     gradients = jax.grad(field.loss)(factors)
@@ -33,7 +35,11 @@ def test_factor_flow_is_the_flow_derived_from_the_whole_loss():
 
     problem, factors = completion((5, 4)), random_factors((4, 3, 5))
     dense = jnp.zeros(problem.shape).at[problem.rows, problem.cols].set(problem.values)
-    data = {"Y": dense, "mask": jnp.asarray(problem.mask, float), "count": jnp.asarray(float(problem.values.size))}
+    data = {
+        "Y": dense,
+        "mask": jnp.asarray(problem.mask, float),
+        "count": jnp.asarray(float(problem.values.size)),
+    }
     rates = derived(0.0, {"W_1": factors[0], "W_2": factors[1]}, data)
     for rate, stated in zip(FactorFlow(problem)(0.0, factors), rates.values(), strict=True):
         np.testing.assert_allclose(rate, stated, rtol=1e-10, atol=1e-13)

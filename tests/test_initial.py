@@ -3,10 +3,10 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from systems import completion
 
 from flowkit import initial
 from flowkit.observables import balance, end_to_end, singular_values
-from systems import completion
 
 RANDOM = (initial.gaussian, initial.balanced, initial.orthogonal)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import sympy as sp
 from sympy import Determinant, HadamardProduct, Identity, MatrixSymbol, Trace
+from systems import logistic, random_factors
 
 from flowkit import LoweringError, lower
 from flowkit.lowering import lower_conserved
@@ -13,7 +14,6 @@ from flowkit.observables import end_to_end
 from flowkit.symbolic import derive, end_to_end_flow, factor_flow, mode_solution
 from flowkit.symbolic.gradient import expand
 from flowkit.symbolic.products import share_products
-from systems import logistic, random_factors
 
 ROUNDING = 1e-12  # relative; a few dozen operations in float64
 SIZES = (3, 5, 2, 4, 6, 7)

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from systems import completion
 
 from flowkit import MatrixCompletion
-from systems import completion
 
 
 def test_loss_is_the_mean_square_over_observations(key):

@@ -69,7 +69,11 @@ BAD_LOSSES = {
     "repeated": (Trace(X), [X, X], "must not repeat"),
     "absent": (Trace(S), [S, U], "`U` does not"),
     "undefined function": (sp.Function("f")(a), [a], "`f`"),
-    "adjugate-like node": (sp.Trace(sp.Adjoint(MatrixSymbol("Z", n, n))), [MatrixSymbol("Z", n, n)], "Adjoint"),
+    "adjugate-like node": (
+        sp.Trace(sp.Adjoint(MatrixSymbol("Z", n, n))),
+        [MatrixSymbol("Z", n, n)],
+        "Adjoint",
+    ),
     "entry of a matrix": (X[0, 1] ** 2, [X], "MatrixElement"),
     "piecewise": (sp.Piecewise((a, a > 0), (0, True)), [a], "Piecewise"),
 }

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Float, PyTree, Scalar
 
 from flowkit.dynamics.stabilized import RKC2
 from flowkit.fields import AbstractVectorField
 from flowkit.observables import Observable, record
-from flowkit.trajectory import Result, Trajectory, checked_state, checked_times
+from flowkit.trajectory import Result, Times, Trajectory, checked_state, checked_times
 from flowkit.until import AbstractCondition
 
 ROOT_TOLERANCE = 1e-13  # of the event time, relative: the root is on the dense output, so cheap
@@ -23,7 +23,7 @@ DENSE_STEPS = 4096  # dense output keeps the coefficients of every step it may t
 def integrate(
     field: AbstractVectorField,
     y0: PyTree,
-    ts: Float[Array | np.ndarray, " time"],
+    ts: Times,
     *,
     observables: Mapping[str, Observable] | None = None,
     until: AbstractCondition | None = None,
@@ -65,6 +65,7 @@ def integrate(
     for name, value in (("rtol", rtol), ("atol", atol)):
         if not 0 < value < np.inf:
             raise ValueError(f"Argument `{name}` must be positive, but it is {value!r}.")
+    _check_rate(field, ts[0], y0)
     if until is not None and float(until.gap(field, y0)) <= 0:
         return _already_there(field, y0, ts, until, observables)
 
@@ -77,12 +78,27 @@ def integrate(
     return _as_trajectory(field, solution, ts, until, solver, observables)
 
 
+def _check_rate(field: AbstractVectorField, t0: float, y0: PyTree) -> None:
+    for i, leaf in enumerate(jax.tree.leaves(field(float(t0), y0))):
+        if not bool(jnp.isfinite(leaf).all()):
+            raise ValueError(
+                f"Argument `y0` must be a state at which the field is finite, but leaf {i} of its "
+                f"rate is not."
+            )
+
+
 @eqx.filter_jit
 def _solve(field, y0, ts, tolerances, until, solver, dense, max_steps, progress) -> dfx.Solution:
     rtol, atol = tolerances
     smallest_step = 4 * jnp.finfo(ts.dtype).eps * jnp.max(jnp.abs(ts))
     controller = dfx.PIDController(
-        rtol=rtol, atol=atol, pcoeff=0.2, icoeff=0.4, dtmin=smallest_step, force_dtmin=False
+        rtol=rtol,
+        atol=atol,
+        pcoeff=0.2,
+        icoeff=0.4,
+        dtmin=smallest_step,
+        force_dtmin=False,
+        norm=_rejecting_nan,
     )
     saves = [dfx.SubSaveAt(ts=ts), dfx.SubSaveAt(t1=True)]
     return dfx.diffeqsolve(
@@ -100,6 +116,12 @@ def _solve(field, y0, ts, tolerances, until, solver, dense, max_steps, progress)
         progress_meter=dfx.TextProgressMeter() if progress else dfx.NoProgressMeter(),
         throw=False,
     )
+
+
+def _rejecting_nan(error: PyTree) -> Scalar:
+    """The root mean square, infinite for nan: the step is halved until it fails, not forever."""
+    size = optx.rms_norm(error)
+    return jnp.where(jnp.isnan(size), jnp.inf, size)
 
 
 def _event(field: AbstractVectorField, until: AbstractCondition) -> dfx.Event:

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from systems import Observed, completion
 
 import flowkit as fk
 from flowkit.fields import AbstractVectorField
 from flowkit.observables import LossOf, effective_rank, end_to_end
 from flowkit.trajectory import FLOW_TIME
-from systems import Observed, completion
 
 TARGET = np.array([[1.0, -2.0, 0.5], [0.3, 4.0, -1.0]])
 
@@ -88,9 +88,7 @@ def test_observables_are_recorded_at_the_saved_times(key):
     problem = completion()
     factors = fk.initial.gaussian(problem, 2, 0.1, key=key)
     observables = {"loss": LossOf(problem), "rank": effective_rank, "first": lambda W: W[0][0, 0]}
-    trajectory = fk.integrate(
-        fk.FactorFlow(problem), factors, [0, 1, 2], observables=observables
-    )
+    trajectory = fk.integrate(fk.FactorFlow(problem), factors, [0, 1, 2], observables=observables)
     for i, t in enumerate(trajectory.ts):
         state = trajectory.at(float(t))
         assert float(trajectory.observables["loss"][i]) == pytest.approx(
@@ -117,6 +115,37 @@ def test_a_blow_up_is_a_failure_with_a_reason():
     assert trajectory.result.reason
     with pytest.raises(ValueError, match="`a` must be a successful trajectory"):
         fk.compare(trajectory, trajectory)
+
+
+@final
+class Wall(AbstractVectorField):
+    """dy/dt = 1 up to y = wall, not a number from there on."""
+
+    wall: float
+    clock: ClassVar[str] = FLOW_TIME
+
+    def __call__(self, t, y, args=None):
+        return jnp.where(y < self.wall, 1.0, jnp.nan)
+
+    def loss(self, y):
+        return y
+
+    def check(self, y0):
+        pass
+
+
+@pytest.mark.parametrize("solver", [None, fk.dynamics.RKC2()])
+def test_a_field_that_turns_nan_fails_instead_of_running_forever(solver):
+    trajectory = fk.integrate(Wall(2.0), jnp.array(1.0), [0.0, 0.5, 9.0], solver=solver)
+    assert not trajectory.result.successful
+    assert "step size" in trajectory.result.reason
+    assert trajectory.final_time == pytest.approx(1.0, abs=1e-6)
+    assert float(trajectory.at(0.5)) == pytest.approx(1.5)
+
+
+def test_a_field_that_is_nan_at_the_start_is_refused():
+    with pytest.raises(ValueError, match="`y0` must be a state at which the field is finite"):
+        fk.integrate(Wall(0.5), jnp.array(1.0), [0.0, 1.0])
 
 
 def test_running_out_of_steps_is_a_failure_with_a_reason(key):
