@@ -150,12 +150,13 @@ def _recorded(
             f"{sorted(trajectory.observables)}."
         )
     saved = [trajectory.index(t) for t in ts]
-    if None in saved:
+    at = [i for i in saved if i is not None]
+    if len(at) < len(saved):
         raise ValueError(
             f"Argument `of` must be recorded at the common times, but `{name}` was recorded only "
             f"where states were saved; pass a function of the state to interpolate."
         )
-    return np.asarray(trajectory.observables[name])[saved].reshape(len(ts), -1)
+    return np.asarray(trajectory.observables[name])[at].reshape(len(ts), -1)
 
 
 def _flatten(value: PyTree) -> Float[np.ndarray, " numbers"]:

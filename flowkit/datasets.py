@@ -41,5 +41,5 @@ def digits() -> tuple[Float[np.ndarray, "n 8 8 1"], Int[np.ndarray, " n"]]:
     """
     from sklearn.datasets import load_digits
 
-    data = load_digits()
-    return data.images[..., None] / DIGIT_MAXIMUM, data.target
+    pixels, labels = load_digits(return_X_y=True)
+    return pixels.reshape(-1, 8, 8, 1) / DIGIT_MAXIMUM, labels

@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Num, PyTree
 
 Times = Sequence[int | float] | Num[np.ndarray | Array, " time"]
@@ -107,7 +109,7 @@ def checked_times(ts: Times) -> Float[np.ndarray, " time"]:
 def checked_state(y0: PyTree) -> PyTree:
     """An initial state of finite real arrays, outside of any JAX transformation."""
     leaves = jax.tree.leaves(y0)
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+    if any(isinstance(leaf, Tracer) for leaf in leaves):
         raise ValueError(
             "Argument `y0` must be concrete, but it is being traced: a whole trajectory runs "
             "outside of `jax.jit`, `jax.grad` and `jax.vmap`."
@@ -115,4 +117,4 @@ def checked_state(y0: PyTree) -> PyTree:
     for i, leaf in enumerate(leaves):
         if not np.isfinite(np.asarray(leaf)).all():
             raise ValueError(f"Argument `y0` must be finite, but its leaf {i} is not.")
-    return jax.tree.map(lambda leaf: jax.numpy.asarray(leaf, dtype=float), y0)
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=float), y0)

@@ -3,10 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from flowkit import baselines, initial, until
-from flowkit.claim import Chart, Claim, Curves, Heatmaps, Verdict
+from flowkit.claim import Chart, Claim, Curves, Heatmaps, Series, Verdict
 from flowkit.claims.temperatures import StandardisedProblem, standardised
 from flowkit.datasets import seattle_temperatures
 from flowkit.dynamics import RKC2, integrate
@@ -138,10 +138,10 @@ def _one_split(seed: int) -> dict[str, float]:
 
 
 def _error_chart(split: StandardisedProblem, trajectories: dict[int, Trajectory]) -> Chart:
-    lines = {
-        f"depth {depth}": tuple(
-            split.deviation * np.sqrt([*trajectory.observables[name], loss(trajectory.final)])
-            for name, loss in _losses(split).items()
+    lines: dict[str, Series] = {
+        f"depth {depth}": (
+            _rmse_along(trajectory, split, "train"),
+            _rmse_along(trajectory, split, "held out"),
         )
         for depth, trajectory in trajectories.items()
     }
@@ -160,10 +160,18 @@ def _error_chart(split: StandardisedProblem, trajectories: dict[int, Trajectory]
     )
 
 
+def _rmse_along(
+    trajectory: Trajectory, split: StandardisedProblem, name: str
+) -> Float[np.ndarray, " time"]:
+    """A recorded loss as an error in degrees, with that of the final state at its end."""
+    losses = [*trajectory.observables[name], _losses(split)[name](trajectory.final)]
+    return split.deviation * np.sqrt(losses)
+
+
 def _matrix_chart(split: StandardisedProblem, trajectories: dict[int, Trajectory]) -> Chart:
     degrees = lambda product: split.mean + split.deviation * np.asarray(product)
     observed = np.where(split.raw.mask, seattle_temperatures(), np.nan)
-    matrices: dict[str, Float[np.ndarray, "out in"] | Array] = {
+    matrices = {
         "truth": seattle_temperatures(),
         "observed": observed,
         **{f"depth {depth}": degrees(end_to_end(t.final)) for depth, t in trajectories.items()},

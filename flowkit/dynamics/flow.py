@@ -1,6 +1,7 @@
 """Integration of a vector field by Diffrax."""
 
 from collections.abc import Mapping
+from typing import Any, cast
 
 import diffrax as dfx
 import equinox as eqx
@@ -144,10 +145,10 @@ def _as_trajectory(
     solver: dfx.AbstractSolver,
     observables: Mapping[str, Observable] | None,
 ) -> Trajectory:
-    final_time = float(solution.ts[1][0])
+    (_, end), (saved, last) = cast(tuple, solution.ts), cast(tuple, solution.ys)
+    final_time, final = float(end[0]), jax.tree.map(lambda leaf: leaf[0], last)
     reached = ts <= final_time
-    saved = jax.tree.map(lambda leaf: leaf[: reached.sum()], solution.ys[0])
-    final = jax.tree.map(lambda leaf: leaf[0], solution.ys[1])
+    saved = jax.tree.map(lambda leaf: leaf[: reached.sum()], saved)
     return Trajectory(
         ts=ts[reached],
         states=saved,
@@ -177,9 +178,9 @@ def _stats(solution: dfx.Solution, solver: dfx.AbstractSolver) -> dict[str, int]
         for name in ("num_steps", "num_accepted_steps", "num_rejected_steps")
     }
     if isinstance(solver, RKC2):
-        stats["num_evaluations"] = int(solution.solver_state.num_evaluations)
-    elif isinstance(solver, dfx.AbstractERK):
-        per_step = solver.tableau.num_stages - int(solver.tableau.fsal)
+        stats["num_evaluations"] = int(cast(Any, solution.solver_state).num_evaluations)
+    elif isinstance(tableau := getattr(solver, "tableau", None), dfx.ButcherTableau):
+        per_step = tableau.num_stages - int(tableau.fsal)
         stats["num_evaluations"] = stats["num_steps"] * per_step + 2  # 2: to pick the first step
     return stats
 

@@ -9,8 +9,8 @@ from functools import cache
 
 import sympy as sp
 
-from flowkit.claim import Claim, Verdict
-from flowkit.symbolic.derivation import TIME, mathml
+from flowkit.claim import Claim
+from flowkit.symbolic.derivation import TIME, mathml, vanishing
 from flowkit.symbolic.factorization import singular_value_flow
 
 VALUE = sp.Symbol("s", positive=True)
@@ -112,7 +112,9 @@ def _claims(depth: int, rate: sp.Expr, time: sp.Expr, value: sp.Expr | None) -> 
         name=f"t(s) differentiates back, depth {depth}",
         statement="The derivative of t(s) is 1 / (N s^{2-2/N} (S - s)), and t(s_0) = 0.",
         source=source,
-        check=lambda: _vanish(sp.diff(_same_side(time), VALUE) * rate - 1, time.subs(VALUE, START)),
+        check=lambda: vanishing(
+            sp.diff(_same_side(time), VALUE) * rate - 1, time.subs(VALUE, START)
+        ),
         formulas=(mathml(rate, rate_of=VALUE), mathml(sp.Eq(TIME, time))),
     )
     if value is None:
@@ -121,19 +123,9 @@ def _claims(depth: int, rate: sp.Expr, time: sp.Expr, value: sp.Expr | None) -> 
         name=f"s(t) solves the flow, depth {depth}",
         statement="ds/dt = N s^{2-2/N} (S - s), and s(0) = s_0.",
         source=source,
-        check=lambda: _vanish(
+        check=lambda: vanishing(
             sp.diff(value, TIME) - rate.subs(VALUE, value), value.subs(TIME, 0) - START
         ),
         formulas=(mathml(sp.Eq(VALUE, value)),),
     )
     return separated, solved
-
-
-def _vanish(*defects: sp.Expr) -> Verdict:
-    left = [sp.simplify(defect) for defect in defects]
-    return Verdict(
-        passed=all(defect == 0 for defect in left),
-        kind="proved",
-        measured="defects " + ", ".join(map(str, left)),
-        expected="defects 0, 0",
-    )

@@ -70,6 +70,17 @@ def mathml(expression: sp.Basic, *, rate_of: Variable | None = None) -> str:
     return f'<math display="block">{body}</math>'
 
 
+def vanishing(*defects: sp.Expr) -> Verdict:
+    """A proof that expressions simplify to zero, or what is left of them."""
+    left = [sp.simplify(defect) for defect in defects]
+    return Verdict(
+        passed=all(defect == 0 for defect in left),
+        kind="proved",
+        measured="defects " + ", ".join(map(str, left)),
+        expected="defects " + ", ".join("0" for _ in left),
+    )
+
+
 def _dotted(symbol: Variable) -> Variable:
     name = rf"\dot{{{sp.latex(symbol)}}}"
     return (

@@ -10,7 +10,7 @@ from functools import cache
 import sympy as sp
 
 from flowkit.claim import Claim, Verdict
-from flowkit.symbolic.derivation import mathml
+from flowkit.symbolic.derivation import mathml, vanishing
 
 VAR_U = sp.Symbol("var_u", positive=True)
 VAR_V = sp.Symbol("var_v", positive=True)
@@ -149,7 +149,7 @@ def _price_claim(name: str, kappa: sp.Expr, kappa_dot: sp.Expr) -> Claim:
         name=f"Price's theorem, {name}",
         statement="The derivative of E[s(u) s(v)] by the covariance is E[s'(u) s'(v)].",
         source="Price 1958; arXiv:1602.05897, section 4",
-        check=lambda: _vanish(sp.diff(kappa, COV) - kappa_dot),
+        check=lambda: vanishing(sp.diff(kappa, COV) - kappa_dot),
         formulas=(mathml(kappa), mathml(kappa_dot)),
     )
 
@@ -171,19 +171,9 @@ def _check_limits(expectation: sp.Expr, function: _HalfPowers) -> Verdict:
         0: function.gaussian_mean() ** 2,
         -1: function.times(function.mirrored).gaussian_mean(),
     }
-    return _vanish(
+    return vanishing(
         *(
             expectation.subs(COV, correlation * deviations) - deviations**function.degree * value
             for correlation, value in expected.items()
         )
-    )
-
-
-def _vanish(*defects: sp.Expr) -> Verdict:
-    left = [sp.simplify(defect) for defect in defects]
-    return Verdict(
-        passed=all(defect == 0 for defect in left),
-        kind="proved",
-        measured="defects " + ", ".join(map(str, left)),
-        expected="defects " + ", ".join("0" for _ in left),
     )

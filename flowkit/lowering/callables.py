@@ -1,0 +1,159 @@
+"""Symbolic objects as pure JAX callables."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, singledispatch
+
+import equinox as eqx
+import jax.numpy as jnp
+import optimistix as optx
+import sympy as sp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Num
+from sympy import MatrixSymbol
+
+from flowkit.lowering.printing import GuardedPrinter, compile_expressions
+from flowkit.symbolic.closed_forms import START, TARGET, VALUE, ModeSolution
+from flowkit.symbolic.derivation import TIME, Derivation
+from flowkit.symbolic.duals import COV, VAR_U, VAR_V, DualActivation
+
+Real = Num[ArrayLike, "..."]
+Values = Mapping[str, Real]
+Rates = Callable[[Float[Array, ""] | float, Values, Values], dict[str, Array]]
+
+
+@singledispatch
+def lower(symbolic: object) -> Callable:
+    """Turn a symbolic object into a pure JAX callable, cached per object and jit-able.
+
+    A `Derivation` becomes `rates(t, state, data)`: dictionaries keyed by symbol name in (further
+    keys of `data` are ignored), a dictionary of rates out, per unit of flow time. Matrix products
+    that several rates have in common are evaluated once. Symbolic sizes are read off the arrays.
+
+    A `ModeSolution` becomes `s(t, start, target)`, vectorised, with start above or below target.
+
+    A `DualActivation` becomes `(var_u, var_v, cov) -> (kappa, kappa_dot)`, arguments broadcast. A
+    correlation beyond 1 counts as 1, a correlation of zero variance as 0. Values and gradients are
+    finite on the diagonal cov = sqrt(var_u var_v), and identical arguments have correlation 1.
+
+    Args:
+        symbolic: A `Derivation`, a `ModeSolution` or a `DualActivation`.
+
+    Returns:
+        The callable.
+
+    Raises:
+        LoweringError: a node of the expression cannot be printed as JAX; the message names it.
+        ValueError: (when called) a symbol is missing from the dictionaries, or shapes disagree.
+    """
+    raise ValueError(
+        f"Argument `symbolic` must be a Derivation, a ModeSolution or a DualActivation, but it is "
+        f"a `{type(symbolic).__name__}`."
+    )
+
+
+@lower.register
+@cache
+def _lower_derivation(derivation: Derivation) -> Rates:
+    symbols = (*derivation.state, *derivation.data)
+    matrices = [s for s in symbols if isinstance(s, MatrixSymbol)]
+    sizes = sorted({n for m in matrices for n in m.shape if n.is_Symbol}, key=str)
+    function = compile_expressions((TIME, *symbols, *sizes), derivation.rates)
+
+    def rates(t: Float[Array, ""] | float, state: Values, data: Values) -> dict[str, Array]:
+        arrays = [_pick(state, s.name, "state") for s in derivation.state]
+        arrays += [_pick(data, s.name, "data") for s in derivation.data]
+        bound = _bind_sizes(symbols, arrays)
+        values = function(t, *arrays, *(bound[size] for size in sizes))
+        return {s.name: value for s, value in zip(derivation.state, values, strict=True)}
+
+    return rates
+
+
+@cache
+def lower_conserved(derivation: Derivation) -> Callable[[Values], tuple[Array, ...]]:
+    """Turn a derivation's conserved quantities into a JAX callable of the state.
+
+    Args:
+        derivation: A derivation whose conserved quantities depend on its state alone.
+
+    Returns:
+        `quantities(state)`: a dictionary keyed by symbol name in, one array per law out.
+
+    Raises:
+        LoweringError: as for `lower`.
+    """
+    function = compile_expressions(derivation.state, derivation.conserved)
+
+    def quantities(state: Values) -> tuple[Array, ...]:
+        return tuple(function(*(_pick(state, s.name, "state") for s in derivation.state)))
+
+    return quantities
+
+
+@lower.register
+@cache
+def _lower_mode_solution(solution: ModeSolution) -> Callable:
+    if solution.value is not None:
+        explicit = compile_expressions((TIME, START, TARGET), [solution.value])
+        return jnp.vectorize(lambda t, start, target: explicit(t, start, target)[0])
+    elapsed = compile_expressions((VALUE, START, TARGET), [solution.time])
+    return jnp.vectorize(lambda t, start, target: _invert(elapsed, t, start, target))
+
+
+def _invert(elapsed: Callable, t: Array, start: Array, target: Array) -> Array:
+    """The s between start and target with elapsed(s, start, target) = t, by bisection on log s."""
+    t, start, target = (jnp.asarray(x, dtype=float) for x in (t, start, target))
+    t = eqx.error_if(t, t < 0, "`t` must not be negative: only s(t) at depths 1 and 2 runs back.")
+    value = lambda fraction: start ** (1 - fraction) * target**fraction
+
+    def too_late(fraction, _):
+        """Sign of elapsed - t, exact at the ends of the bracket."""
+        sign = jnp.where(elapsed(value(fraction), start, target)[0] > t, 1.0, -1.0)
+        return jnp.where(fraction <= 0, -1.0, jnp.where(value(fraction) == target, 1.0, sign))
+
+    tolerance = 4 * float(jnp.finfo(start.dtype).eps)
+    solver = optx.Bisection(rtol=tolerance, atol=tolerance)
+    bracket = {"lower": 0.0, "upper": 1.0}
+    found = optx.root_find(too_late, solver, 0.5, options=bracket, max_steps=256, throw=False)
+    return jnp.where(start == target, target, value(found.value))
+
+
+@lower.register
+@cache
+def _lower_dual(dual: DualActivation) -> Callable:
+    expressions = (dual.kappa, dual.kappa_dot)
+    function = compile_expressions((VAR_U, VAR_V, COV), expressions, GuardedPrinter)
+
+    def kappas(var_u: Real, var_v: Real, cov: Real) -> tuple[Array, Array]:
+        floats = (jnp.asarray(x) for x in (var_u, var_v, cov))
+        floats = (x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float) for x in floats)
+        arrays = jnp.broadcast_arrays(*floats)
+        kappa, kappa_dot = (value * jnp.ones_like(arrays[2]) for value in function(*arrays))
+        return kappa, kappa_dot
+
+    return kappas
+
+
+def _pick(values: Values, name: str, argument: str) -> Array:
+    if name not in values:
+        raise ValueError(
+            f"Argument `{argument}` must hold the key `{name}`, but it has {sorted(values)}."
+        )
+    return jnp.asarray(values[name])
+
+
+def _bind_sizes(symbols: Sequence[sp.Basic], arrays: Sequence[Array]) -> dict[sp.Basic, int]:
+    """Match symbolic shapes against the arrays' shapes."""
+    bound: dict[sp.Basic, int] = {}
+    for symbol, array in zip(symbols, arrays, strict=True):
+        shape = symbol.shape if isinstance(symbol, MatrixSymbol) else ()
+        known = [bound.get(n, n) for n in shape]
+        fits = array.ndim == len(shape) and all(
+            not sp.sympify(k).is_Integer or k == size
+            for k, size in zip(known, array.shape, strict=True)
+        )
+        if not fits:
+            wanted = "(" + ", ".join(map(str, known)) + ")"
+            raise ValueError(f"`{symbol}` must have shape {wanted}, but it has {array.shape}.")
+        bound.update({n: size for n, size in zip(shape, array.shape, strict=True) if n.is_Symbol})
+    return bound

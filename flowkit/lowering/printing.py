@@ -1,0 +1,174 @@
+"""SymPy expressions printed as JAX code."""
+
+from collections.abc import Callable, Sequence
+
+import jax.numpy as jnp
+import sympy as sp
+from jaxtyping import Array, Float
+from sympy import MatrixExpr
+from sympy.printing.codeprinter import PrintMethodNotImplementedError
+from sympy.printing.numpy import JaxPrinter
+
+from flowkit.symbolic.gradient import Expression
+from flowkit.symbolic.products import share_products
+
+
+class LoweringError(ValueError):
+    """An expression holds a node that has no JAX counterpart here."""
+
+
+def symmetric_power(
+    matrix: Float[Array, "n n"], exponent: float | Float[Array, ""]
+) -> Float[Array, "n n"]:
+    """Real power of a positive semidefinite matrix; eigenvalues at rounding level count as zero.
+
+    A fractional power would magnify them: the cube root of 1e-17 is 2e-6.
+    """
+    eigenvalues, vectors = jnp.linalg.eigh(matrix)
+    noise = len(matrix) * jnp.finfo(matrix.dtype).eps * jnp.max(jnp.abs(eigenvalues))
+    powers = jnp.where(eigenvalues > noise, eigenvalues, 0.0) ** exponent
+    return (vectors * powers[None, :]) @ vectors.T
+
+
+class Printer(JaxPrinter):
+    """SymPy's JAX printer with the nodes it gets wrong; anything unknown is refused by name."""
+
+    def _refuse(self, expression: sp.Basic, reason: str) -> str:
+        raise LoweringError(
+            f"Cannot lower `{expression}`, a `{type(expression).__name__}`: {reason}."
+        )
+
+    def emptyPrinter(self, expr):
+        return self._refuse(expr, "it has no JAX counterpart here")
+
+    def _print_not_supported(self, expr):
+        return self._refuse(expr, "it has no JAX counterpart here")
+
+    _print_Basic = _print_not_supported
+    _print_Expr = _print_not_supported
+    _print_MatrixExpr = _print_not_supported
+    _print_Sum = _print_not_supported
+    _print_Product = _print_not_supported
+
+    def _print_Function(self, expr):
+        if isinstance(expr, sp.core.function.AppliedUndef):
+            return self._refuse(expr, "the function is not defined")
+        if any(isinstance(a, MatrixExpr | sp.MatrixBase) for a in expr.args):
+            return self._refuse(expr, "write `matrix.applyfunc(f)` for an element-wise function")
+        return super()._print_Function(expr)
+
+    def _print_Trace(self, expr):
+        return f"jax.numpy.trace({self._print(expr.arg)})"
+
+    def _print_Determinant(self, expr):
+        return f"jax.numpy.linalg.det({self._print(expr.arg)})"
+
+    def _print_Identity(self, expr):
+        return f"jax.numpy.eye({self._print(expr.rows)})"
+
+    def _print_ZeroMatrix(self, expr):
+        return f"jax.numpy.zeros(({self._print(expr.rows)}, {self._print(expr.cols)}))"
+
+    def _print_MatMul(self, expr):
+        coefficient, factors = expr.as_coeff_matrices()
+        product = " @ ".join(f"({self._print(factor)})" for factor in factors)
+        return product if coefficient == 1 else f"({self._print(coefficient)})*({product})"
+
+    def _print_MatAdd(self, expr):
+        return " + ".join(f"({self._print(term)})" for term in expr.args)
+
+    def _print_Transpose(self, T):
+        return f"({self._print(T.arg)}).T"
+
+    def _print_Inverse(self, expr):
+        return f"jax.numpy.linalg.inv({self._print(expr.arg)})"
+
+    def _print_MatPow(self, expr):
+        base, exponent = self._print(expr.base), self._print(expr.exp)
+        if expr.exp.is_Integer:
+            return f"jax.numpy.linalg.matrix_power({base}, {exponent})"
+        if expr.base != expr.base.T:
+            return self._refuse(expr, "a fractional power needs a symmetric base")
+        return f"symmetric_power({base}, {exponent})"
+
+    def _print_HadamardProduct(self, expr):
+        return "*".join(f"({self._print(factor)})" for factor in expr.args)
+
+    def _print_HadamardPower(self, expr):
+        return f"({self._print(expr.base)})**({self._print(expr.exp)})"
+
+    def _print_ElementwiseApplyFunction(self, expr):
+        slot = sp.Dummy("x")
+        body = self._print(expr.function(slot))
+        return f"(lambda {self._print(slot)}: {body})({self._print(expr.expr)})"
+
+    def _print_MatrixElement(self, expr):
+        return f"({self._print(expr.parent)})[{self._print(expr.i)}, {self._print(expr.j)}]"
+
+    def _print_erf(self, expr):
+        return f"jax.scipy.special.erf({self._print(expr.args[0])})"
+
+
+def guarded_root(x: Array, at_zero: float) -> Array:
+    """The square root; `at_zero` with gradient 0 at zero and at rounding below it."""
+    return jnp.where(x <= 0, at_zero, jnp.sqrt(jnp.where(x <= 0, 1.0, x)))
+
+
+def guarded_arccos(x: Array) -> Array:
+    """The arc cosine of x clipped to [-1, 1], with gradient 0 at the ends."""
+    outside = jnp.abs(x) >= 1
+    end = jnp.where(x > 0, 0.0, jnp.pi)
+    return jnp.where(outside, end, jnp.arccos(jnp.where(outside, 0.0, x)))
+
+
+class GuardedPrinter(Printer):
+    """Prints square roots and arc cosines with values and gradients that stay finite.
+
+    Roots that multiply are printed as one: sqrt(a * a) is a exactly, sqrt(a) * sqrt(a) is not.
+    """
+
+    def _print_acos(self, expr):
+        return f"guarded_arccos({self._print(expr.args[0])})"
+
+    def _print_Pow(self, expr, rational=False):  # noqa: FBT002  (SymPy's signature)
+        half = abs(expr.exp) == sp.S.Half
+        return self._print_Mul(expr) if half else super()._print_Pow(expr, rational=rational)
+
+    def _print_Mul(self, expr):
+        factors = sp.Mul.make_args(expr)
+        under = lambda exponent: [f for f in factors if isinstance(f, sp.Pow) and f.exp == exponent]
+        roots, divisors = under(sp.S.Half), under(-sp.S.Half)
+        rest = sp.Mul(*(f for f in factors if f not in roots + divisors))
+        product = lambda powers: "*".join(f"({self._print(p.base)})" for p in powers)
+        text = f"({super()._print_Mul(rest) if rest.is_Mul else self._print(rest)})"
+        text += f"*guarded_root({product(roots)}, 0.0)" if roots else ""
+        return text + (f"/guarded_root({product(divisors)}, 1.0)" if divisors else "")
+
+
+def compile_expressions(
+    arguments: Sequence[sp.Basic],
+    expressions: Sequence[Expression],
+    printer: type[Printer] = Printer,
+) -> Callable[..., tuple]:
+    """A JAX function of `arguments` that returns all expressions, shared products evaluated once.
+
+    Raises:
+        LoweringError: an expression holds an unknown symbol or a node the printer refuses.
+    """
+    known = set(arguments)
+    for expression in expressions:
+        if unknown := expression.free_symbols - known:
+            names = ", ".join(sorted(map(str, unknown)))
+            raise LoweringError(f"Cannot lower `{expression}`: {names} is neither state nor data.")
+    helpers = (symmetric_power, guarded_root, guarded_arccos)
+    modules = [{helper.__name__: helper for helper in helpers}, "jax"]
+    try:
+        return sp.lambdify(
+            arguments,
+            tuple(expressions),
+            modules=modules,
+            printer=printer({"fully_qualified_modules": False, "inline": True}),
+            cse=share_products,  # pyright: ignore[reportArgumentType]  (a callable is documented)
+        )
+    except PrintMethodNotImplementedError as error:
+        raise LoweringError(f"Cannot lower: {error}".splitlines()[0]) from error
