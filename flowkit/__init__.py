@@ -8,8 +8,11 @@ import importlib
 from typing import Any
 
 from flowkit import (
+    dynamics as dynamics,
     initial as initial,
+    kernels as kernels,
     observables as observables,
+    regression as regression,
     symbolic as symbolic,
     until as until,
 )
@@ -19,7 +22,12 @@ from flowkit.agreement import (
     fitted_order as fitted_order,
 )
 from flowkit.claim import Claim as Claim, Verdict as Verdict
-from flowkit.dynamics import descend as descend, integrate as integrate
+from flowkit.dynamics import (
+    OrderStudy as OrderStudy,
+    descend as descend,
+    integrate as integrate,
+    study_order as study_order,
+)
 from flowkit.fields import (
     EndToEndFlow as EndToEndFlow,
     FactorFlow as FactorFlow,

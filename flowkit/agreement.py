@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Num, PyTree
 
 from flowkit.observables import balance
 from flowkit.trajectory import Trajectory
 
+Numbers = Sequence[int | float] | Num[np.ndarray | Array, "..."]
 Quantity = str | Callable[[PyTree], PyTree] | None
 
 
@@ -81,8 +82,8 @@ def compare(a: Trajectory, b: Trajectory, *, of: Quantity = None) -> Agreement:
 
 
 def fitted_order(
-    steps: Sequence[float] | Float[np.ndarray | Array, " steps"],
-    errors: Sequence[float] | Float[np.ndarray | Array, " steps"],
+    steps: Numbers,
+    errors: Numbers,
 ) -> float:
     """The order p at which errors fall: the least-squares slope of log error against log step.
 

@@ -3,88 +3,64 @@
 from functools import cached_property
 
 import jax
-import numpy as np
-import optax
 from jaxtyping import Array
 
 from flowkit import initial
-from flowkit.agreement import compare, conserved_drift, fitted_order
+from flowkit.agreement import conserved_drift, fitted_order
 from flowkit.claim import Claim, Curves, Series, Verdict
 from flowkit.claims.temperatures import standardised
-from flowkit.dynamics import descend, integrate
+from flowkit.dynamics import OrderStudy, integrate, study_order
 from flowkit.fields import FactorFlow
-from flowkit.observables import end_to_end
 from flowkit.problems import MatrixCompletion
-from flowkit.trajectory import Trajectory
 
 DEPTHS = (2, 3)
 HORIZON = 256.0  # flow time; the leading mode of the temperatures is learnt by then
 LEARNING_RATES = tuple(0.5 / 2**k for k in range(5))  # four halvings
 SLOPE_TOLERANCE = 0.05
 DRIFT_PER_RTOL = 10  # the flow conserves exactly; what is left is the solver's error
-RTOL, TIGHT = 1e-6, 1e-10
-SAVES = 16
+RTOL = 1e-6
 
 
 def training_claims() -> tuple[Claim, ...]:
     """Order one of descent, and conservation that holds for the flow and breaks for descent."""
-    runs = _Runs()
+    studies = _Studies()
     return (
         Claim(
             name="descent follows the flow",
             statement="At equal times, descent is off the flow by an error of order one in the "
             "learning rate.",
             source="Elkabetz, Cohen 2021, arXiv:2107.06608; the order is Euler's",
-            check=lambda: _check_order(runs),
+            check=lambda: _check_order(studies),
         ),
         Claim(
             name="conserved drift",
             statement="Balancedness is kept by the flow and drifts under descent, in proportion "
             "to the learning rate.",
             source="arXiv:1802.06509, Theorem 1; order eta^2 a step",
-            check=lambda: _check_drift(runs),
+            check=lambda: _check_drift(studies),
         ),
     )
 
 
-class _Runs:
-    """The descents that both claims look at, made once."""
+class _Studies:
+    """The order studies that both claims look at, made once."""
 
     @cached_property
-    def descents(self) -> dict[int, list[Trajectory]]:
-        return {depth: [_descent(depth, rate) for rate in LEARNING_RATES] for depth in DEPTHS}
+    def by_depth(self) -> dict[int, OrderStudy]:
+        return {
+            depth: study_order(*_problem_and_start(depth), LEARNING_RATES, HORIZON)
+            for depth in DEPTHS
+        }
 
 
-def _start(depth: int) -> tuple[MatrixCompletion, tuple[Array, ...]]:
+def _problem_and_start(depth: int) -> tuple[MatrixCompletion, tuple[Array, ...]]:
     problem = standardised(seed=0).problem
     return problem, initial.gaussian(problem, depth, 0.1, key=jax.random.key(depth))
 
 
-def _flow(depth: int, rtol: float) -> Trajectory:
-    problem, factors = _start(depth)
-    return integrate(FactorFlow(problem), factors, np.linspace(0.0, HORIZON, SAVES + 1), rtol=rtol)
-
-
-def _descent(depth: int, learning_rate: float) -> Trajectory:
-    problem, factors = _start(depth)
-    steps = round(HORIZON / learning_rate)
-    return descend(
-        problem,
-        factors,
-        optax.sgd(learning_rate),
-        steps,
-        learning_rate=learning_rate,
-        save_every=steps // SAVES,
-    )
-
-
-def _check_order(runs: _Runs) -> Verdict:
-    slopes, points = {}, {}
-    for depth, descents in runs.descents.items():
-        flow = _flow(depth, rtol=TIGHT)
-        errors = [compare(descent, flow, of=end_to_end).relative for descent in descents]
-        slopes[f"slope, depth {depth}"] = fitted_order(LEARNING_RATES, errors)
-        points[f"depth {depth}"] = (LEARNING_RATES, errors)
+def _check_order(studies: _Studies) -> Verdict:
+    slopes = {f"slope, depth {d}": study.slope for d, study in studies.by_depth.items()}
+    points = {f"depth {d}": (LEARNING_RATES, s.errors) for d, s in studies.by_depth.items()}
     return Verdict(
         passed=all(abs(slope - 1) <= SLOPE_TOLERANCE for slope in slopes.values()),
         kind="measured",
@@ -110,11 +86,13 @@ def _order_chart(points: dict[str, Series]) -> Curves:
     )
 
 
-def _check_drift(runs: _Runs) -> Verdict:
+def _check_drift(studies: _Studies) -> Verdict:
     flows, slopes, points, lines = {}, {}, {}, {}
-    for depth, descents in runs.descents.items():
-        drifts = [conserved_drift(descent) for descent in descents]
-        flows[f"drift under flow, depth {depth}"] = kept = conserved_drift(_flow(depth, RTOL))
+    for depth, study in studies.by_depth.items():
+        drifts = [conserved_drift(descent) for descent in study.descents]
+        problem, factors = _problem_and_start(depth)
+        kept = conserved_drift(integrate(FactorFlow(problem), factors, study.flow.ts, rtol=RTOL))
+        flows[f"drift under flow, depth {depth}"] = kept
         slopes[f"slope of descent's drift, depth {depth}"] = fitted_order(LEARNING_RATES, drifts)
         points[f"descent, depth {depth}"] = (LEARNING_RATES, drifts)
         lines[f"flow at rtol {RTOL:g}, depth {depth}"] = (LEARNING_RATES, [kept] * len(drifts))

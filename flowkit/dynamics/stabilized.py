@@ -21,6 +21,7 @@ RADIUS_MARGIN = 1.2  # power iteration approaches the spectral radius from below
 COLD_ITERATIONS = 20  # before the direction is known; afterwards it is warm from step to step
 
 
+@final
 class _State(eqx.Module):
     """What is carried from step to step."""
 

@@ -1,0 +1,109 @@
+"""Order studies: how fast descent approaches its flow as the learning rate falls."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+from scipy import stats
+
+from flowkit.agreement import Numbers, compare, fitted_order
+from flowkit.dynamics.descent import descend
+from flowkit.dynamics.flow import integrate
+from flowkit.fields import FactorFlow
+from flowkit.observables import end_to_end
+from flowkit.problems import AbstractProblem
+from flowkit.trajectory import Trajectory
+
+TIGHT = 1e-10  # rtol of the flow, whose own error must not be seen next to descent's
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class OrderStudy:
+    """Gradient descent held against gradient flow at several learning rates.
+
+    Attributes:
+        learning_rates: The learning rates.
+        errors: For each, the largest distance of the products at equal times, relative to the
+            largest product of the flow.
+        slope: The order at which the errors fall, fitted on logarithms.
+        interval: Its 95 % confidence interval, from the scatter about the fitted line.
+        flow: The flow.
+        descents: The descent at each learning rate.
+    """
+
+    learning_rates: Float[np.ndarray, " rates"]
+    errors: Float[np.ndarray, " rates"]
+    slope: float
+    interval: tuple[float, float]
+    flow: Trajectory
+    descents: tuple[Trajectory, ...]
+
+
+def study_order(
+    problem: AbstractProblem,
+    y0: tuple[Float[Array, "_out _in"], ...],
+    learning_rates: Numbers,
+    time: float,
+    *,
+    saves: int = 16,
+) -> OrderStudy:
+    """Measure the order of gradient descent as an approximation of gradient flow.
+
+    Args:
+        problem: What is trained.
+        y0: The initial factors (W_1, .., W_N).
+        learning_rates: At least three; each must divide `time` into a multiple of `saves` steps.
+        time: The flow time over which both run.
+        saves: The number of equal times at which they are compared.
+
+    Returns:
+        The errors and their fitted order.
+
+    Raises:
+        ValueError: there are fewer than three learning rates, or one does not divide `time`.
+
+    Source:
+        Descent is Euler's method for the flow: order 1. arXiv:2107.06608 bounds the constant.
+    """
+    rates = np.asarray(learning_rates, dtype=float)
+    counts = [_steps(rate, i, time, saves) for i, rate in enumerate(rates)]
+    if len(counts) < 3:
+        raise ValueError(
+            f"Argument `learning_rates` must hold at least three values to fit a slope and judge "
+            f"its scatter, but it holds {len(counts)}."
+        )
+    flow = integrate(FactorFlow(problem), y0, np.linspace(0.0, time, saves + 1), rtol=TIGHT)
+    descents = tuple(
+        descend(problem, y0, optax.sgd(rate), steps, learning_rate=rate, save_every=steps // saves)
+        for rate, steps in zip(rates.tolist(), counts, strict=True)
+    )
+    errors = np.array([compare(descent, flow, of=end_to_end).relative for descent in descents])
+    return OrderStudy(
+        learning_rates=rates,
+        errors=errors,
+        slope=fitted_order(rates, errors),
+        interval=_interval(rates, errors),
+        flow=flow,
+        descents=descents,
+    )
+
+
+def _steps(rate: float, i: int, time: float, saves: int) -> int:
+    """The number of steps that fill `time`, where it is a whole multiple of `saves`."""
+    steps = round(time / rate) if rate > 0 else 0
+    if steps < 1 or steps % saves or abs(steps * rate - time) > 1e-9 * time:
+        raise ValueError(
+            f"Argument `learning_rates` must divide `time` = {time:g} into a multiple of {saves} "
+            f"steps, but `learning_rates[{i}]` is {rate:g}."
+        )
+    return steps
+
+
+def _interval(
+    rates: Float[np.ndarray, " rates"], errors: Float[np.ndarray, " rates"]
+) -> tuple[float, float]:
+    fit = stats.linregress(np.log(rates), np.log(errors))
+    reach = stats.t.ppf((1 + CONFIDENCE) / 2, len(errors) - 2) * fit.stderr
+    return float(fit.slope - reach), float(fit.slope + reach)
