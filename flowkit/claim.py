@@ -6,7 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-Series = tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray]
+Numbers = Sequence[int | float] | np.ndarray
+Series = tuple[Numbers, Numbers]
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Heatmaps:
     title: str
     x_label: str
     y_label: str
-    matrices: Mapping[str, Sequence[Sequence[float]] | np.ndarray]
+    matrices: Mapping[str, Sequence[Numbers] | np.ndarray]
     colour_label: str
     caption: str = ""
 

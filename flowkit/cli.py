@@ -38,13 +38,13 @@ def verify(
     """Check the catalogue of claims; exit status 1 if one does not hold."""
     import jax
 
-    from flowkit.claims.catalogue import catalogue
+    from flowkit.claims.catalogue import all_claims
     from flowkit.claims.verification import verify as check
 
     jax.config.update("jax_enable_x64", val=True)
     console = Console()
     if list_names:
-        for claim in catalogue(quick=quick):
+        for claim in all_claims(quick=quick):
             console.print(f"[bold]{claim.name}[/bold]: {claim.statement}", highlight=False)
         return
     try:

@@ -1,7 +1,5 @@
 """JAX settings of the whole test run; the library itself never sets any."""
 
-import os
-import tempfile
 from pathlib import Path
 
 import jax
@@ -11,8 +9,7 @@ import pytest
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
-cache = os.environ.get("FLOWKIT_TEST_CACHE", Path(tempfile.gettempdir()) / "flowkit-jax-cache")
-jax.config.update("jax_compilation_cache_dir", str(cache))
+jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".jax_cache"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 

@@ -7,7 +7,7 @@ from flowkit.claims.kernels import kernel_claims
 from flowkit.claims.training import training_claims
 
 
-def catalogue(*, quick: bool = False) -> tuple[Claim, ...]:
+def all_claims(*, quick: bool = False) -> tuple[Claim, ...]:
     """All claims that `verify` checks, in the order of the story they tell.
 
     Args:

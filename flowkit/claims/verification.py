@@ -17,7 +17,7 @@ from rich.progress import (
 )
 
 from flowkit.claim import Claim, Verdict
-from flowkit.claims.catalogue import catalogue
+from flowkit.claims.catalogue import all_claims
 from flowkit.report import Entry, Report
 
 
@@ -49,7 +49,7 @@ def verify(
         raise ValueError(
             'The claims must be checked in float64: `jax.config.update("jax_enable_x64", True)`.'
         )
-    claims = _select(catalogue(quick=quick), names)
+    claims = _select(all_claims(quick=quick), names)
     report = _run(claims, console or Console(quiet=True))
     if out is not None:
         report.write(out)

@@ -63,7 +63,7 @@ class RKC2(dfx.AbstractAdaptiveSolver):
     def init(self, terms, t0, t1, y0, args) -> _State:
         flat, _ = ravel_pytree(y0)
         direction = jax.random.normal(jax.random.key(0), flat.shape, flat.dtype)
-        return _State(direction / jnp.linalg.norm(direction), jnp.array(False), jnp.array(0))  # noqa: FBT003
+        return _State(direction / jnp.linalg.norm(direction), jnp.zeros((), bool), jnp.array(0))
 
     def func(self, terms, t0, y0, args) -> PyTree:
         return terms.vf(t0, y0, args)
@@ -87,7 +87,7 @@ class RKC2(dfx.AbstractAdaptiveSolver):
 
         dense = {"y0": y0, "y1": unravel(z1), "k0": unravel(h * f0), "k1": unravel(h * f1)}
         evaluations = solver_state.num_evaluations + stages + 1 + iterations
-        state = _State(direction, jnp.array(True), evaluations)  # noqa: FBT003
+        state = _State(direction, jnp.ones((), bool), evaluations)
         return dense["y1"], unravel(error), dense, state, dfx.RESULTS.successful
 
 

@@ -1,0 +1,156 @@
+"""Every claim of the catalogue holds, and fails where the theory is changed."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from flowkit import symbolic
+from flowkit.claim import Claim, Verdict
+from flowkit.claims import (
+    all_claims,
+    completion,
+    factorization,
+    kernels as kernel_claims,
+    training,
+    verification,
+)
+from flowkit.claims.verification import verify
+
+CLAIMS = {claim.name: claim for claim in all_claims(quick=True)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CLAIMS)
+def test_the_claim_holds(name):
+    verdict = CLAIMS[name].check()
+    assert verdict.passed, verdict.measured
+
+
+def test_names_are_unique_in_both_catalogues():
+    for quick in (False, True):
+        claims = all_claims(quick=quick)
+        assert len({claim.name for claim in claims}) == len(claims)
+
+
+def _check(name):
+    (claim,) = (claim for claim in all_claims(quick=True) if claim.name == name)
+    return claim.check()
+
+
+def test_a_wrong_exponent_breaks_the_singular_value_law(monkeypatch):
+    wrong = lambda depth: symbolic.singular_value_flow(depth + 1)
+    monkeypatch.setattr(factorization, "singular_value_flow", wrong)
+    assert not _check("singular-value law").passed
+
+
+def test_a_wrong_depth_breaks_the_closed_forms(monkeypatch):
+    wrong = lambda depth: symbolic.mode_solution(depth + 1)
+    monkeypatch.setattr(factorization, "mode_solution", wrong)
+    monkeypatch.setattr(factorization, "MODE_DEPTHS", (2,))
+    assert not factorization._check_modes().passed
+
+
+def test_a_wrong_depth_breaks_the_end_to_end_flow(monkeypatch):
+    right = factorization.EndToEndFlow
+    monkeypatch.setattr(factorization, "EndToEndFlow", lambda p, depth: right(p, depth + 1))
+    assert not _check("end-to-end flow, integrated").passed
+
+
+def test_a_law_that_is_not_conserved_breaks_balancedness(monkeypatch):
+    flow = symbolic.factor_flow(2)
+    law = flow.conserved[0]
+    changed = law.subs(flow.state[1], 2 * flow.state[1])
+    moving = dict(zip(flow.state, flow.rates, strict=True))
+    claim = symbolic.factorization._conservation_claim(changed, moving)
+    broken = lambda depth: dataclasses.replace(flow, claims=(claim,))
+    monkeypatch.setattr(factorization, "factor_flow", broken)
+    assert not _check("balancedness").passed
+
+
+def test_a_coarse_flow_breaks_the_conserved_drift(monkeypatch):
+    """The bound is ten times the tolerance that is claimed, not the one that is used."""
+    right = training.integrate
+    coarse = lambda *arguments, rtol: right(*arguments, rtol=1e3 * rtol)
+    monkeypatch.setattr(training, "integrate", coarse)
+    monkeypatch.setattr(training, "DEPTHS", (3,))
+    assert not _check("conserved drift").passed
+
+
+def test_a_large_start_breaks_the_recovery_of_low_rank(monkeypatch):
+    monkeypatch.setattr(completion, "SCALE", 1.0)
+    assert not _check("depth recovers low rank").passed
+
+
+def test_a_shallow_network_breaks_the_completion_of_temperatures(monkeypatch):
+    right = completion._complete
+    monkeypatch.setattr(completion, "_complete", lambda split, depth: right(split, 1))
+    monkeypatch.setattr(completion, "QUICK_SPLITS", 1)
+    assert not _check("completion of real temperatures").passed
+
+
+def test_a_wrong_kernel_scale_breaks_the_agreement_with_regression(monkeypatch):
+    right = kernel_claims.KernelFlow
+    wrong = lambda gram, targets, test: right(1.01 * gram, targets, test)
+    monkeypatch.setattr(kernel_claims, "KernelFlow", wrong)
+    assert not kernel_claims._check_flow(kernel_claims._draw(30)).passed
+
+
+def test_shuffled_labels_break_the_accuracy():
+    data = kernel_claims._draw(40)
+    shuffled = np.random.default_rng(0).permutation(data.labels)
+    assert not kernel_claims._check_accuracy(dataclasses.replace(data, labels=shuffled)).passed
+
+
+def _made_up(name, outcome):
+    def check():
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return Verdict(passed=outcome, kind="measured", measured="m", expected="e")
+
+    return Claim(name, "statement", "source", check)
+
+
+@pytest.fixture
+def made_up_catalogue(monkeypatch):
+    def use(**outcomes):
+        claims = tuple(_made_up(name, outcome) for name, outcome in outcomes.items())
+        monkeypatch.setattr(verification, "all_claims", lambda *, quick: claims)
+
+    return use
+
+
+def test_verify_runs_the_claims_that_are_named(made_up_catalogue, tmp_path):
+    made_up_catalogue(first=True, second=False, third=True)
+    report = verify(["third", "first"], out=tmp_path)
+    assert [entry.claim.name for entry in report.entries] == ["third", "first"]
+    assert report.passed
+    assert (tmp_path / "index.html").exists()
+
+
+def test_a_check_that_breaks_has_failed_and_the_others_go_on(made_up_catalogue):
+    made_up_catalogue(first=ArithmeticError("it broke"), second=True)
+    report = verify()
+    assert [entry.verdict.passed for entry in report.entries] == [False, True]
+    assert report.entries[0].verdict.measured == "ArithmeticError: it broke"
+
+
+def test_an_interrupted_run_reports_what_was_checked(made_up_catalogue, tmp_path):
+    made_up_catalogue(first=True, second=KeyboardInterrupt(), third=True)
+    report = verify(out=tmp_path)
+    assert [entry.claim.name for entry in report.entries] == ["first"]
+    assert report.remaining == ("second", "third")
+    assert not report.passed
+    assert '"not_checked": [\n    "second"' in (tmp_path / "report.json").read_text()
+
+
+def test_an_unknown_name_is_refused(made_up_catalogue):
+    made_up_catalogue(first=True)
+    with pytest.raises(ValueError, match=r"'second' is none of \['first'\]"):
+        verify(["second"])
+
+
+def test_single_precision_is_refused():
+    with jax.enable_x64(False), pytest.raises(ValueError, match="must be checked in float64"):
+        verify([])

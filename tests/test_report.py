@@ -1,0 +1,94 @@
+"""A report holds what was measured, as table, JSON, figures and one page without a network."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from flowkit.claim import Claim, Curves, Heatmaps, Verdict
+from flowkit.report import Entry, Report
+from flowkit.report.figures import draw
+
+CURVES = Curves(
+    title="A < B",
+    x_label="x",
+    y_label="y",
+    lines={"line": ([1, 2, 3], [1.0, 10.0, 100.0])},
+    points={"points": ([1, 2], [2.0, 3.0])},
+    log_x=True,
+    log_y=True,
+    reverse_x=True,
+    caption="what to see",
+)
+HEATMAPS = Heatmaps(
+    title="maps",
+    x_label="column",
+    y_label="row",
+    matrices={"full": np.eye(3), "holes": np.array([[1.0, np.nan], [0.0, 1.0]])},
+    colour_label="value",
+)
+
+
+def _entry(name="a claim", *, passed=True, **changes):
+    verdict = Verdict(
+        **{
+            "passed": passed,
+            "kind": "measured",
+            "measured": "1 < 2 [units]",
+            "expected": "at most 2",
+            "numbers": {"one": 1.0, "unbounded": float("inf")},
+        }
+        | changes
+    )
+    claim = Claim(name, "One is less than two.", "arithmetic", lambda: verdict, ("<math></math>",))
+    return Entry(claim, verdict, 0.5)
+
+
+def test_a_report_passes_when_every_claim_was_checked_and_holds():
+    assert Report((_entry(), _entry("another"))).passed
+    assert not Report((_entry(), _entry("another", passed=False))).passed
+    assert not Report((_entry(),), remaining=("another",)).passed
+
+
+def test_the_table_shows_claim_source_measured_expected_and_verdict():
+    console = Console(record=True, width=160)
+    console.print(Report((_entry(), _entry("wrong", passed=False))).table())
+    text = console.export_text()
+    for piece in ("a claim", "arithmetic", "1 < 2 [units]", "at most 2", "measured", "FAILED"):
+        assert piece in text
+
+
+def test_the_folder_holds_json_figures_and_a_page(tmp_path):
+    report = Report((_entry(charts=(CURVES, HEATMAPS)), _entry("Wrong (it is)", passed=False)))
+    page = report.write(tmp_path / "new" / "folder")
+    names = {path.name for path in page.parent.iterdir()}
+    assert names == {"index.html", "report.json", "a-claim-1.png", "a-claim-2.png"}
+
+    data = json.loads((page.parent / "report.json").read_text())
+    assert data["passed"] is False
+    assert [claim["passed"] for claim in data["claims"]] == [True, False]
+    assert data["claims"][0]["numbers"] == {"one": 1.0, "unbounded": "inf"}
+    assert "jax" in data["versions"]
+
+
+def test_the_page_needs_no_network_and_escapes_text(tmp_path):
+    text = Report((_entry(charts=(CURVES,)),)).write(tmp_path).read_text()
+    references = re.findall(r'(?:src|href)="([^"]*)"', text)
+    assert references
+    assert all(reference.startswith(("data:image/png", "#")) for reference in references)
+    assert "1 &lt; 2 [units]" in text
+    assert "A &lt; B" in text
+    assert "<math></math>" in text
+
+
+@pytest.mark.parametrize("chart", [CURVES, HEATMAPS])
+def test_charts_are_drawn_as_png(chart):
+    assert draw(chart).startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_only_charts_are_drawn():
+    with pytest.raises(ValueError, match="`chart` must be Curves or Heatmaps"):
+        draw("a picture")

@@ -1,0 +1,46 @@
+"""The scripts and the README's example run, and do what they say."""
+
+import ast
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = sorted([*ROOT.glob("examples/*.py"), *ROOT.glob("derivations/*.py")])
+
+
+def _main(path):
+    return runpy.run_path(str(path))["main"]
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_the_script_runs(path, tmp_path, capsys):
+    arguments = {"figure": tmp_path / "figure.png"} if "figure: Path" in path.read_text() else {}
+    _main(path)(**arguments)
+    assert capsys.readouterr().out
+    for written in arguments.values():
+        assert written.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("folder", ["examples", "derivations"])
+def test_every_script_is_in_its_index(folder):
+    index = (ROOT / folder / "README.md").read_text()
+    for path in ROOT.glob(f"{folder}/*.py"):
+        assert f"`{path.name}`" in index
+
+
+def test_the_example_of_the_readme_runs(capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
+    assert len(code.strip().splitlines()) <= 16
+    exec(compile(ast.parse(code), "README.md", "exec"), {})
+    slope = float(capsys.readouterr().out.split()[-1])
+    assert slope == pytest.approx(1, abs=0.05)
+
+
+def test_the_readme_points_at_files_that_exist():
+    text = (ROOT / "README.md").read_text()
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        if not target.startswith("http"):
+            assert (ROOT / target).exists(), target
