@@ -45,7 +45,7 @@ def study_order(
     problem: AbstractProblem,
     y0: tuple[Float[Array, "_out _in"], ...],
     learning_rates: Numbers,
-    time: float,
+    time: int | float,
     *,
     saves: int = 16,
 ) -> OrderStudy:
@@ -90,7 +90,7 @@ def study_order(
     )
 
 
-def _steps(rate: float, i: int, time: float, saves: int) -> int:
+def _steps(rate: float, i: int, time: int | float, saves: int) -> int:
     """The number of steps that fill `time`, where it is a whole multiple of `saves`."""
     steps = round(time / rate) if rate > 0 else 0
     if steps < 1 or steps % saves or abs(steps * rate - time) > 1e-9 * time:
