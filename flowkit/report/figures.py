@@ -1,0 +1,98 @@
+"""Charts drawn with Matplotlib, to PNG."""
+
+import io
+from functools import singledispatch
+
+import numpy as np
+from matplotlib.axis import Axis
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from flowkit.claim import Chart, Curves, Heatmaps
+
+INK, GRID = "#222222", "#dddddd"
+# Okabe and Ito's palette: told apart with any colour vision.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
+MARKS = "osD^v*"
+DOTS_PER_INCH = 130
+FEW_DECADES = 3
+
+
+@singledispatch
+def draw(chart: Chart) -> bytes:
+    """Draw a chart and return it as a PNG image."""
+    raise ValueError(
+        f"Argument `chart` must be Curves or Heatmaps, but it is a `{type(chart).__name__}`."
+    )
+
+
+@draw.register
+def _draw_curves(chart: Curves) -> bytes:
+    figure = Figure(figsize=(7.0, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for (label, (xs, ys)), colour in zip(chart.lines.items(), COLOURS, strict=False):
+        axes.plot(xs, ys, label=label, color=colour, linewidth=1.8)
+    for (label, (xs, ys)), mark, colour in zip(
+        chart.points.items(), MARKS, _point_colours(chart), strict=False
+    ):
+        axes.plot(xs, ys, mark, label=label, color=colour, markersize=5, fillstyle="none")
+    axes.set_xscale("log" if chart.log_x else "linear")
+    axes.set_yscale("log" if chart.log_y else "linear")
+    axes.set_ylim(bottom=chart.least_y)
+    for axis, logarithmic in ((axes.xaxis, chart.log_x), (axes.yaxis, chart.log_y)):
+        if logarithmic:
+            _label_logarithmic(axis)
+    axes.xaxis.set_inverted(chart.reverse_x)
+    axes.set_title(chart.title, loc="left", fontsize=11, color=INK)
+    axes.set_xlabel(chart.x_label)
+    axes.set_ylabel(chart.y_label)
+    axes.grid(visible=True, color=GRID, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9)
+    return _png(figure)
+
+
+@draw.register
+def _draw_heatmaps(chart: Heatmaps) -> bytes:
+    figure = Figure(figsize=(2.1 * len(chart.matrices) + 1.0, 4.4), layout="constrained")
+    panels = figure.subplots(1, len(chart.matrices), sharey=True, squeeze=False)[0]
+    first = np.asarray(next(iter(chart.matrices.values())))
+    low, high = np.nanmin(first), np.nanmax(first)
+    colours = ScalarMappable(Normalize(low, high), cmap="viridis")
+    for axes, (label, matrix) in zip(panels, chart.matrices.items(), strict=True):
+        axes.set_facecolor("#eeeeee")  # shows where nothing is known
+        axes.imshow(
+            np.asarray(matrix),
+            aspect="auto",
+            norm=colours.norm,
+            cmap=colours.cmap,
+            interpolation="nearest",
+        )
+        axes.set_title(label, fontsize=10, color=INK)
+        axes.set_xlabel(chart.x_label)
+    panels[0].set_ylabel(chart.y_label)
+    figure.colorbar(colours, ax=panels, label=chart.colour_label, shrink=0.8)
+    figure.suptitle(chart.title, fontsize=11, color=INK)
+    return _png(figure)
+
+
+def _label_logarithmic(axis: Axis) -> None:
+    """Readable labels for a logarithmic axis: in steps 1-2-5 where it spans few decades."""
+    low, high = sorted(axis.get_view_interval())
+    if high / low < 10**FEW_DECADES:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _point_colours(chart: Curves) -> tuple[str, ...]:
+    """Points alone take the palette; points over lines are drawn in ink."""
+    return COLOURS if len(chart.points) > 1 else (INK,)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    return buffer.getvalue()
