@@ -7,6 +7,7 @@ from typing import ClassVar, final
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, PyTree, Scalar
 
 from flowkit.lowering import lower
@@ -161,6 +162,10 @@ class KernelFlow(AbstractVectorField):
                 f"Argument `test_gram` must have one column per training point ({points}), but "
                 f"its shape is {self.test_gram.shape}."
             )
+        for name in ("gram", "targets", "test_gram"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, Tracer) and not np.isfinite(value).all():
+                raise ValueError(f"Argument `{name}` must be finite, but it is not.")
 
     def __call__(self, t: Time, y: PyTree, args: None = None) -> PyTree:
         rates = lower(kernel_flow())

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Num, PyTree
 
 Times = Sequence[int | float] | Num[np.ndarray | Array, " time"]
@@ -117,4 +118,9 @@ def checked_state(y0: PyTree) -> PyTree:
     for i, leaf in enumerate(leaves):
         if not np.isfinite(np.asarray(leaf)).all():
             raise ValueError(f"Argument `y0` must be finite, but its leaf {i} is not.")
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=float), y0)
+    return jax.tree.map(_as_floating, y0)
+
+
+def _as_floating(leaf: Num[ArrayLike, "..."]) -> Float[Array, "..."]:
+    array = jnp.asarray(leaf)
+    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)

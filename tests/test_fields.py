@@ -114,5 +114,7 @@ def test_kernels_and_targets_that_disagree_are_refused():
         KernelFlow(K, jnp.ones((2, 2)))
     with pytest.raises(ValueError, match="`test_gram` must have one column per training point"):
         KernelFlow(K, y, jnp.ones((5, 2)))
+    with pytest.raises(ValueError, match="`targets` must be finite"):
+        KernelFlow(K, y * jnp.nan)
     with pytest.raises(ValueError, match="`y0` must be arrays of shapes"):
         KernelFlow(K, y).check(jnp.ones((3, 1)))

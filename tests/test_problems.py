@@ -97,6 +97,12 @@ def test_drawing_needs_a_key():
         MatrixCompletion.from_matrix(jnp.ones((2, 2)), observed=2)
 
 
+def test_a_matrix_of_another_shape_has_no_loss():
+    """Indexing alone would read a larger matrix without complaint."""
+    with pytest.raises(ValueError, match=r"`product` must have shape \(5, 4\)"):
+        completion((5, 4)).loss(jnp.ones((6, 6)))
+
+
 def test_a_split_that_leaves_nothing_is_refused(key):
     with pytest.raises(ValueError, match="`fraction` must leave observations on both sides"):
         completion().split(0.0, key=key)

@@ -100,19 +100,22 @@ def _check_temperatures(splits: int) -> Verdict:
     first = standardised(seed=0)
     trajectories = {depth: _complete(first, depth) for depth in (1, 2, 3)}
     rows = [_one_split(seed) for seed in range(splits)]
-    numbers = {
-        f"depth {d}, split 0": first.rmse(end_to_end(t.final)) for d, t in trajectories.items()
+    by_depth = {
+        f"depth {depth}, split 0": first.rmse(end_to_end(trajectory.final))
+        for depth, trajectory in trajectories.items()
     }
-    numbers |= {f"{name}, split {i}": row[name] for i, row in enumerate(rows) for name in row}
+    numbers = by_depth | {
+        f"{name}, split {i}": row[name] for i, row in enumerate(rows) for name in row
+    }
     ratios = [row["depth 3"] / row["row-plus-column means"] for row in rows]
     span = lambda name: f"{min(r[name] for r in rows):.2f} to {max(r[name] for r in rows):.2f}"
     return Verdict(
         passed=max(ratios) <= 0.5,
         kind="measured",
-        measured=f"held-out RMSE {span('depth 3')} F at depth 3, "
+        measured=f"held-out RMSE {', '.join(f'{error:.2f}' for error in by_depth.values())} F at "
+        f"depths 1, 2, 3 on split 0; over {splits} paired splits {span('depth 3')} at depth 3, "
         f"{span('row-plus-column means')} by means (ratio {max(ratios):.2f} at worst), "
-        f"{span('least squares with offsets')} by tuned alternating least squares, "
-        f"{splits} paired splits",
+        f"{span('least squares with offsets')} by tuned alternating least squares",
         expected="ratio to row-plus-column means at most 0.5 on every split",
         numbers=numbers,
         charts=(_error_chart(first, trajectories), _matrix_chart(first, trajectories)),

@@ -60,7 +60,9 @@ def _problem_and_start(depth: int) -> tuple[MatrixCompletion, tuple[Array, ...]]
 
 def _check_order(studies: _Studies) -> Verdict:
     slopes = {f"slope, depth {d}": study.slope for d, study in studies.by_depth.items()}
-    points = {f"depth {d}": (LEARNING_RATES, s.errors) for d, s in studies.by_depth.items()}
+    points: dict[str, Series] = {
+        f"depth {d}": (LEARNING_RATES, study.errors) for d, study in studies.by_depth.items()
+    }
     return Verdict(
         passed=all(abs(slope - 1) <= SLOPE_TOLERANCE for slope in slopes.values()),
         kind="measured",

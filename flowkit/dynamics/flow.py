@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
+from jax.typing import DTypeLike
 from jaxtyping import Float, PyTree, Scalar
 
 from flowkit.dynamics.stabilized import RKC2
@@ -17,7 +18,7 @@ from flowkit.observables import Observable, record
 from flowkit.trajectory import Result, Times, Trajectory, checked_state, checked_times
 from flowkit.until import AbstractCondition
 
-ROOT_TOLERANCE = 1e-13  # of the event time, relative: the root is on the dense output, so cheap
+ROOT_ULPS = 4  # units of rounding to which an event is located: on the dense output that is cheap
 DENSE_STEPS = 4096  # dense output keeps the coefficients of every step it may take
 
 
@@ -59,6 +60,11 @@ def integrate(
     Raises:
         ValueError: a time, state, or tolerance is not usable; the message says which.
     """
+    if not isinstance(field, AbstractVectorField):
+        raise ValueError(
+            f"Argument `field` must be a flowkit field such as FactorFlow(problem), but it is a "
+            f"`{type(field).__name__}`."
+        )
     ts = checked_times(ts)
     y0 = checked_state(y0)
     field.check(y0)
@@ -111,7 +117,7 @@ def _solve(field, y0, ts, tolerances, until, solver, dense, max_steps, progress)
         y0=y0,
         saveat=dfx.SaveAt(subs=saves, dense=dense, solver_state=True),
         stepsize_controller=controller,
-        event=None if until is None else _event(field, until),
+        event=None if until is None else _event(field, until, ts.dtype),
         adjoint=dfx.ForwardMode(),
         max_steps=max_steps,
         progress_meter=dfx.TextProgressMeter() if progress else dfx.NoProgressMeter(),
@@ -125,11 +131,12 @@ def _rejecting_nan(error: PyTree) -> Scalar:
     return jnp.where(jnp.isnan(size), jnp.inf, size)
 
 
-def _event(field: AbstractVectorField, until: AbstractCondition) -> dfx.Event:
+def _event(field: AbstractVectorField, until: AbstractCondition, dtype: DTypeLike) -> dfx.Event:
     def gap(t, y, args, **kwargs):
         return until.gap(field, y)
 
-    return dfx.Event(gap, root_finder=optx.Bisection(rtol=ROOT_TOLERANCE, atol=ROOT_TOLERANCE))
+    tolerance = ROOT_ULPS * float(jnp.finfo(dtype).eps)
+    return dfx.Event(gap, root_finder=optx.Bisection(rtol=tolerance, atol=tolerance))
 
 
 def _default_atol(y0: PyTree, rtol: float) -> float:

@@ -104,6 +104,6 @@ def _steps(rate: float, i: int, time: int | float, saves: int) -> int:
 def _interval(
     rates: Float[np.ndarray, " rates"], errors: Float[np.ndarray, " rates"]
 ) -> tuple[float, float]:
-    fit = stats.linregress(np.log(rates), np.log(errors))
-    reach = stats.t.ppf((1 + CONFIDENCE) / 2, len(errors) - 2) * fit.stderr
-    return float(fit.slope - reach), float(fit.slope + reach)
+    (slope, _), covariance = np.polyfit(np.log(rates), np.log(errors), 1, cov=True)
+    reach = stats.t.ppf((1 + CONFIDENCE) / 2, len(errors) - 2) * np.sqrt(covariance[0, 0])
+    return float(slope - reach), float(slope + reach)

@@ -96,7 +96,15 @@ class MatrixCompletion(AbstractProblem):
         return cls(rows, cols, target[rows, cols], target.shape)
 
     def loss(self, product: Float[Array, "out in"]) -> Scalar:
-        """Mean of squared residuals over the observations."""
+        """Mean of squared residuals over the observations.
+
+        Raises:
+            ValueError: `product` does not have the problem's shape.
+        """
+        if product.shape != self.shape:
+            raise ValueError(
+                f"Argument `product` must have shape {self.shape}, but it has {product.shape}."
+            )
         return jnp.mean((product[self.rows, self.cols] - self.values) ** 2)
 
     @property

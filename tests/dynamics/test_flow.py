@@ -215,6 +215,26 @@ def test_tracing_through_a_whole_solve_is_refused_in_one_sentence():
         jax.grad(solve)(jnp.ones((5, 4)))
 
 
+@pytest.mark.usefixtures("as_a_user")
+def test_a_plain_function_is_no_field():
+    with pytest.raises(ValueError, match="`field` must be a flowkit field"):
+        fk.integrate(lambda t, y: -y, jnp.ones(2), [0.0, 1.0])
+
+
 def test_train_loss_refuses_what_no_loss_reaches():
     with pytest.raises(ValueError, match="`value` must be positive"):
         fk.until.train_loss(0.0)
+
+
+@pytest.mark.parametrize("solver", [None, fk.dynamics.RKC2()])
+def test_single_precision_is_kept_and_reaches_its_event(solver, key):
+    with jax.enable_x64(False):
+        problem = completion()
+        factors = fk.initial.gaussian(problem, 2, 0.1, key=key)
+        field = fk.FactorFlow(problem)
+        trajectory = fk.integrate(
+            field, factors, [0.0, 1e3], until=fk.until.train_loss(1e-2), solver=solver, rtol=1e-3
+        )
+        assert trajectory.result.reason == "train loss fell to 0.01"
+        assert trajectory.final[0].dtype == jnp.float32
+        assert float(field.loss(trajectory.final)) == pytest.approx(1e-2, rel=1e-4)
