@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 from jax.typing import DTypeLike
-from jaxtyping import Float, PyTree, Scalar
+from jaxtyping import Float, PyTree
 
 from flowkit.dynamics.stabilized import RKC2
+from flowkit.dynamics.stepping import StallGuard
 from flowkit.fields import AbstractVectorField
 from flowkit.observables import Observable, record
 from flowkit.trajectory import Result, Times, Trajectory, checked_state, checked_times
@@ -78,9 +79,9 @@ def integrate(
 
     solver = dfx.Tsit5() if solver is None else solver
     max_steps = DENSE_STEPS if dense and max_steps is None else max_steps
-    tolerances = (jnp.asarray(rtol), jnp.asarray(atol))
+    controller = StallGuard(jnp.asarray(rtol), jnp.asarray(atol))
     solution = _solve(
-        field, y0, jnp.asarray(ts), tolerances, until, solver, dense, max_steps, progress
+        field, y0, jnp.asarray(ts), controller, until, solver, dense, max_steps, progress
     )
     return _as_trajectory(field, solution, ts, until, solver, observables)
 
@@ -95,18 +96,7 @@ def _check_rate(field: AbstractVectorField, t0: float, y0: PyTree) -> None:
 
 
 @eqx.filter_jit
-def _solve(field, y0, ts, tolerances, until, solver, dense, max_steps, progress) -> dfx.Solution:
-    rtol, atol = tolerances
-    smallest_step = 4 * jnp.finfo(ts.dtype).eps * jnp.max(jnp.abs(ts))
-    controller = dfx.PIDController(
-        rtol=rtol,
-        atol=atol,
-        pcoeff=0.2,
-        icoeff=0.4,
-        dtmin=smallest_step,
-        force_dtmin=False,
-        norm=_rejecting_nan,
-    )
+def _solve(field, y0, ts, controller, until, solver, dense, max_steps, progress) -> dfx.Solution:
     saves = [dfx.SubSaveAt(ts=ts), dfx.SubSaveAt(t1=True)]
     return dfx.diffeqsolve(
         dfx.ODETerm(field),
@@ -123,12 +113,6 @@ def _solve(field, y0, ts, tolerances, until, solver, dense, max_steps, progress)
         progress_meter=dfx.TextProgressMeter() if progress else dfx.NoProgressMeter(),
         throw=False,
     )
-
-
-def _rejecting_nan(error: PyTree) -> Scalar:
-    """The root mean square, infinite for nan: the step is halved until it fails, not forever."""
-    size = optx.rms_norm(error)
-    return jnp.where(jnp.isnan(size), jnp.inf, size)
 
 
 def _event(field: AbstractVectorField, until: AbstractCondition, dtype: DTypeLike) -> dfx.Event:

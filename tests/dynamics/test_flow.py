@@ -134,6 +134,19 @@ class Wall(AbstractVectorField):
         pass
 
 
+def test_a_distant_horizon_does_not_coarsen_the_first_steps(key):
+    """The smallest step is measured against the time at hand, not against the last one."""
+    problem = completion()
+    factors = fk.initial.gaussian(problem, 2, 0.1, key=key)
+    until = fk.until.train_loss(1e-2)
+    near, far = (
+        fk.integrate(fk.FactorFlow(problem), factors, [0, horizon], until=until)
+        for horizon in (1e3, 1e18)
+    )
+    assert far.result.successful
+    assert far.final_time == pytest.approx(near.final_time, rel=1e-9)
+
+
 @pytest.mark.parametrize("solver", [None, fk.dynamics.RKC2()])
 def test_a_field_that_turns_nan_fails_instead_of_running_forever(solver):
     trajectory = fk.integrate(Wall(2.0), jnp.array(1.0), [0.0, 0.5, 9.0], solver=solver)
