@@ -116,10 +116,17 @@ def _solve(field, y0, ts, controller, until, solver, dense, max_steps, progress)
 
 
 def _event(field: AbstractVectorField, until: AbstractCondition, dtype: DTypeLike) -> dfx.Event:
-    def gap(t, y, args, **kwargs):
-        return until.gap(field, y)
+    """The condition's root by bisection, to a few units of rounding of the time.
 
-    tolerance = ROOT_ULPS * float(jnp.finfo(dtype).eps)
+    Optimistix stops a bisection only where the function is small as well, which a steep one never
+    is at the nearest time there is. Scaled down it always is, so that the bracket alone decides.
+    """
+    limits = jnp.finfo(dtype)
+
+    def gap(t, y, args, **kwargs):
+        return until.gap(field, y) * float(limits.tiny) ** 0.5
+
+    tolerance = ROOT_ULPS * float(limits.eps)
     return dfx.Event(gap, root_finder=optx.Bisection(rtol=tolerance, atol=tolerance))
 
 

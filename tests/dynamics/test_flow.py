@@ -64,6 +64,19 @@ def test_until_stops_at_the_root_of_the_train_loss(key):
     assert len(trajectory.states[0]) == len(trajectory.ts)
 
 
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("speed", [1e-6, 1.0, 1e6])
+def test_until_finds_its_root_at_any_speed(seed, speed):
+    """However steep the loss is at the nearest time that a float can hold."""
+    target = jax.random.normal(jax.random.key(seed), (4, 4))
+    field = fk.KernelFlow(speed * jnp.diag(jnp.arange(1.0, 5.0)), target)
+    trajectory = fk.integrate(
+        field, jnp.zeros((4, 4)), [0, 1e9 / speed], until=fk.until.train_loss(1e-3)
+    )
+    assert trajectory.result.successful, trajectory.result.reason
+    assert float(field.loss(trajectory.final)) == pytest.approx(1e-3, rel=1e-9)
+
+
 def test_until_holds_from_the_start(key):
     problem = completion()
     factors = fk.initial.gaussian(problem, 2, 0.1, key=key)
