@@ -32,6 +32,7 @@ from flowkit.fields import (
     EndToEndFlow as EndToEndFlow,
     FactorFlow as FactorFlow,
     KernelFlow as KernelFlow,
+    ModelFlow as ModelFlow,
 )
 from flowkit.lowering import LoweringError as LoweringError, lower as lower
 from flowkit.problems import MatrixCompletion as MatrixCompletion

@@ -179,6 +179,11 @@ def conserved_drift(trajectory: Trajectory) -> float:
         ValueError: the trajectory failed.
     """
     _check_usable("trajectory", trajectory)
+    if not isinstance(trajectory.states, tuple):
+        raise ValueError(
+            "Argument `trajectory` must be one of factors (W_1, .., W_N), but its states are a "
+            f"`{type(trajectory.states).__name__}`."
+        )
     laws = jax.lax.map(balance, trajectory.states)
     drifts = [
         jnp.linalg.norm(law - law[:1], axis=(1, 2)) / jnp.sum(factor**2, axis=(1, 2))

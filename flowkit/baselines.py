@@ -77,7 +77,8 @@ def alternating_least_squares(
     Raises:
         ValueError: `rank` or `sweeps` is not positive, or a ridge is not.
     """
-    for name, value in (("rank", rank), ("ridge", ridge), ("sweeps", sweeps)):
+    positive = {"rank": rank, "ridge": ridge, "offset_ridge": offset_ridge, "sweeps": sweeps}
+    for name, value in positive.items():
         if not value > 0:
             raise ValueError(f"Argument `{name}` must be positive, but it is {value!r}.")
     mask, values = _dense(problem)

@@ -29,7 +29,7 @@ def verify(
         Path, typer.Option(help="Folder for the report: index.html, report.json and figures.")
     ] = Path("report"),
     quick: Annotated[  # noqa: FBT002
-        bool, typer.Option("--quick", help="Fewer splits and images; under a minute.")
+        bool, typer.Option("--quick", help="Fewer depths, splits and images; under a minute.")
     ] = False,
     list_names: Annotated[  # noqa: FBT002
         bool, typer.Option("--list", help="List the claims and stop.")

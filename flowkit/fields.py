@@ -2,9 +2,11 @@
 
 import abc
 import itertools
+from collections.abc import Callable
 from typing import ClassVar, final
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
@@ -17,6 +19,7 @@ from flowkit.symbolic import factor_flow, kernel_flow
 from flowkit.trajectory import FLOW_TIME
 
 Time = Float[Array, ""] | float
+SYMMETRY = 1e-5  # relative skew that single precision may leave in a Gram matrix
 
 
 class AbstractVectorField(eqx.Module):
@@ -50,11 +53,14 @@ class FactorFlow(AbstractVectorField):
     time under the problem's own loss convention (a mean of squares for completion).
 
     Source:
-        arXiv:1802.06509, equation 9. Checked by tests/test_fields.py.
+        arXiv:1802.06509, Theorem 1. Checked by tests/test_fields.py.
     """
 
     problem: AbstractProblem
     clock: ClassVar[str] = FLOW_TIME
+
+    def __check_init__(self):
+        check_problem(self.problem)
 
     def __call__(self, t: Time, y: PyTree, args: None = None) -> PyTree:
         names = [f"W_{j}" for j in range(1, len(y) + 1)]
@@ -88,7 +94,8 @@ class EndToEndFlow(AbstractVectorField):
     clock: ClassVar[str] = FLOW_TIME
 
     def __check_init__(self):
-        if not isinstance(self.depth, int) or self.depth < 1:
+        check_problem(self.problem)
+        if not isinstance(self.depth, int) or isinstance(self.depth, bool) or self.depth < 1:
             raise ValueError(
                 f"Argument `depth` must be a positive integer, but it is {self.depth!r}."
             )
@@ -129,6 +136,29 @@ class EndToEndFlow(AbstractVectorField):
 
 
 @final
+class ModelFlow(AbstractVectorField):
+    """Gradient flow of any loss: dy/dt = -grad loss(y), by automatic differentiation.
+
+    The state is any pytree of arrays. Time is flow time under the loss as it is given.
+
+    Attributes:
+        objective: The training loss, a scalar function of the state.
+    """
+
+    objective: Callable[[PyTree], Scalar]
+    clock: ClassVar[str] = FLOW_TIME
+
+    def __call__(self, t: Time, y: PyTree, args: None = None) -> PyTree:
+        return jax.tree.map(jnp.negative, jax.grad(self.objective)(y))
+
+    def loss(self, y: PyTree) -> Scalar:
+        return self.objective(y)
+
+    def check(self, y0: PyTree) -> None:
+        check_scalar_loss(self.objective, y0)
+
+
+@final
 class KernelFlow(AbstractVectorField):
     """Training of a linearised model in output space: du/dt = -K (u - y), df/dt = -k (u - y).
 
@@ -145,13 +175,20 @@ class KernelFlow(AbstractVectorField):
         arXiv:1904.11955, Lemma 3.1. Checked by tests/test_fields.py.
     """
 
-    gram: Float[Array, "train train"]
-    targets: Float[Array, "train outputs"]
-    test_gram: Float[Array, "test train"] | None = None
+    gram: Float[Array, "train train"] = eqx.field(converter=jnp.asarray)
+    targets: Float[Array, "train outputs"] = eqx.field(converter=jnp.asarray)
+    test_gram: Float[Array, "test train"] | None = eqx.field(
+        default=None, converter=lambda k: None if k is None else jnp.asarray(k)
+    )
     clock: ClassVar[str] = FLOW_TIME
 
     def __check_init__(self):
-        points = self.targets.shape[0] if self.targets.ndim == 2 else -1
+        if self.targets.ndim != 2:
+            raise ValueError(
+                f"Argument `targets` must be a matrix of one row per training point, but its "
+                f"shape is {self.targets.shape}; write one output as `targets[:, None]`."
+            )
+        points = self.targets.shape[0]
         if self.gram.shape != (points, points):
             raise ValueError(
                 f"Argument `gram` must be square with one row per row of `targets`, but their "
@@ -162,18 +199,27 @@ class KernelFlow(AbstractVectorField):
                 f"Argument `test_gram` must have one column per training point ({points}), but "
                 f"its shape is {self.test_gram.shape}."
             )
+        if not isinstance(self.gram, Tracer):
+            self._check_values()
+
+    def _check_values(self) -> None:
         for name in ("gram", "targets", "test_gram"):
             value = getattr(self, name)
-            if value is not None and not isinstance(value, Tracer) and not np.isfinite(value).all():
+            if value is not None and not np.isfinite(value).all():
                 raise ValueError(f"Argument `{name}` must be finite, but it is not.")
+        skew = float(np.abs(self.gram - self.gram.T).max())
+        if skew > SYMMETRY * float(np.abs(self.gram).max()):
+            raise ValueError(
+                f"Argument `gram` must be symmetric, but it differs from its transpose by {skew:g}."
+            )
 
     def __call__(self, t: Time, y: PyTree, args: None = None) -> PyTree:
-        rates = lower(kernel_flow())
-        if self.test_gram is None:
-            return rates(t, {"u": y}, {"K": self.gram, "y": self.targets})["u"]
-        train, _ = y
-        train_rate = rates(t, {"u": train}, {"K": self.gram, "y": self.targets})["u"]
-        return train_rate, -self.test_gram @ (train - self.targets)
+        train, test, k = y, jnp.zeros_like(self.targets[:0]), self.gram[:0]
+        if self.test_gram is not None:
+            (train, test), k = y, self.test_gram
+        data = {"K": self.gram, "k": k, "y": self.targets}
+        rates = lower(kernel_flow())(t, {"u": train, "f": test}, data)
+        return rates["u"] if self.test_gram is None else (rates["u"], rates["f"])
 
     def loss(self, y: PyTree) -> Scalar:
         """1/2 the sum of squared training residuals."""
@@ -185,11 +231,31 @@ class KernelFlow(AbstractVectorField):
         wanted = [self.targets.shape]
         if self.test_gram is not None:
             wanted.append((self.test_gram.shape[0], outputs))
-        parts = [y0] if eqx.is_array(y0) else list(y0)
-        if [np.shape(part) for part in parts] != wanted:
-            raise ValueError(
-                f"Argument `y0` must be arrays of shapes {wanted}, but it is {_describe(y0)}."
-            )
+        parts = y0 if isinstance(y0, tuple) else (y0,)
+        if [np.shape(part) for part in parts] != wanted or isinstance(y0, tuple) == (
+            self.test_gram is None
+        ):
+            form = "a matrix of shape" if self.test_gram is None else "a tuple of matrices of shape"
+            raise ValueError(f"Argument `y0` must be {form} {wanted}, but it is {_describe(y0)}.")
+
+
+def check_scalar_loss(loss: Callable[[PyTree], Scalar], y0: PyTree) -> None:
+    """Refuse a loss that is not one number at the initial state."""
+    value = eqx.filter_eval_shape(loss, y0)
+    if getattr(value, "shape", None) != ():
+        raise ValueError(
+            f"Argument `loss` must return one number, but at `y0` it returns "
+            f"{_describe(value) if hasattr(value, 'shape') else type(value).__name__}."
+        )
+
+
+def check_problem(problem: object) -> None:
+    """Refuse what is no problem, such as a bare matrix."""
+    if not isinstance(problem, AbstractProblem):
+        raise ValueError(
+            f"Argument `problem` must be a problem such as MatrixCompletion, but it is a "
+            f"`{type(problem).__name__}`."
+        )
 
 
 def check_factors(problem: AbstractProblem, factors: PyTree) -> None:

@@ -74,7 +74,7 @@ def balanced(
     Arguments, result and errors are those of `gaussian`.
 
     Source:
-        arXiv:1802.06509, Procedure 1.
+        Arora, Cohen, Golowich, Hu 2018, arXiv:1810.02281, Procedure 1.
     """
     shapes, _ = _layers(problem, depth, scale, width)
     product_key, *frame_keys = jax.random.split(key, depth)
@@ -123,10 +123,11 @@ def _layers(
 ) -> tuple[list[tuple[int, int]], float]:
     """Shapes of W_1 .. W_N and the scale of each."""
     for name, value in (("depth", depth), ("width", width)):
-        if value is not None and (not isinstance(value, int) or value < 1):
+        is_integer = isinstance(value, int) and not isinstance(value, bool)
+        if value is not None and not (is_integer and value >= 1):
             raise ValueError(f"Argument `{name}` must be a positive integer, but it is {value!r}.")
-    if not scale > 0:
-        raise ValueError(f"Argument `scale` must be positive, but it is {scale!r}.")
+    if not 0 < scale < float("inf"):
+        raise ValueError(f"Argument `scale` must be positive and finite, but it is {scale!r}.")
     out, into = problem.shape
     sizes = [into, *[width or min(out, into)] * (depth - 1), out]
     shapes = [(sizes[j + 1], sizes[j]) for j in range(depth)]

@@ -64,9 +64,30 @@ class LossOf(eqx.Module):
 
 
 def balance(factors: tuple[Float[Array, "_out _in"], ...]) -> tuple[Array, ...]:
-    """The conserved quantities W_{j+1}^T W_{j+1} - W_j W_j^T, lowered from `factor_flow`."""
+    """The conserved quantities W_{j+1}^T W_{j+1} - W_j W_j^T, lowered from `factor_flow`.
+
+    Raises:
+        ValueError: the state is no tuple of factors.
+    """
+    if not isinstance(factors, tuple):
+        raise ValueError(
+            f"Argument `factors` must be a tuple (W_1, .., W_N), but it is a "
+            f"`{type(factors).__name__}`; only factors have a balance."
+        )
     state = {f"W_{j}": factor for j, factor in enumerate(factors, start=1)}
     return lower_conserved(factor_flow(len(factors)))(state)
+
+
+def checked_observables(observables: Mapping[str, Observable] | None) -> dict[str, Observable]:
+    """Observables by name, refused unless each is a function."""
+    if observables is None:
+        return {}
+    if not isinstance(observables, Mapping) or not all(map(callable, observables.values())):
+        raise ValueError(
+            f"Argument `observables` must map names to functions of the state, but it is "
+            f"{observables!r}."
+        )
+    return dict(observables)
 
 
 @eqx.filter_jit

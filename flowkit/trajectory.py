@@ -15,6 +15,7 @@ Times = Sequence[int | float] | Num[np.ndarray | Array, " time"]
 FLOW_TIME = "flow time"
 STEPS = "steps"
 SAME_TIME = 1e-12  # relative; two sums of the same steps differ by rounding only
+ROUNDING = 4 * float(np.finfo(float).eps)  # of the largest time, for times near zero
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Result:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trajectory:
     """States along a clock.
 
@@ -41,11 +42,11 @@ class Trajectory:
         interpolation: The state at any time in between, where `dense=True` was asked for.
     """
 
-    ts: Float[np.ndarray, " time"]
-    states: PyTree
-    final: PyTree
+    ts: Float[np.ndarray, " time"] = field(repr=False)
+    states: PyTree = field(repr=False)
+    final: PyTree = field(repr=False)
     final_time: float
-    observables: Mapping[str, Array]
+    observables: Mapping[str, Array] = field(repr=False)
     result: Result
     stats: Mapping[str, int | float]
     clock: str = FLOW_TIME
@@ -65,6 +66,8 @@ class Trajectory:
         """
         if (i := self.index(t)) is not None:
             return jax.tree.map(lambda leaf: leaf[i], self.states)
+        if t == self.final_time:
+            return self.final
         if not self.ts[0] <= t <= self.final_time:
             raise ValueError(
                 f"Argument `t` must lie in [{self.ts[0]:g}, {self.final_time:g}], but it is {t:g}."
@@ -79,32 +82,38 @@ class Trajectory:
     def index(self, t: int | float) -> int | None:
         """Where `t` stands in `ts`, up to the rounding of a sum of steps; None if not saved."""
         i = int(np.abs(self.ts - t).argmin())
-        tolerance = SAME_TIME * max(abs(t), abs(self.ts[-1]))
+        tolerance = SAME_TIME * abs(t) + ROUNDING * float(np.abs(self.ts).max())
         return i if abs(self.ts[i] - t) <= tolerance else None
 
     def answers(self, t: int | float) -> bool:
         """Whether `at(t)` has a state to give."""
-        if self.index(t) is not None:
+        if self.index(t) is not None or t == self.final_time:
             return True
         return self.interpolation is not None and bool(self.ts[0] <= t <= self.final_time)
 
 
 def checked_times(ts: Times) -> Float[np.ndarray, " time"]:
     """Save times as an array, refused unless at least two, finite and strictly increasing."""
-    ts = np.asarray(ts, dtype=float)
-    if ts.ndim != 1 or ts.size < 2 or not np.isfinite(ts).all():
+    times = np.asarray(ts)
+    if times.ndim != 1 or times.size < 2 or times.dtype.kind not in "fiu":
         raise ValueError(
-            f"Argument `ts` must be at least two finite times, but it has shape {ts.shape} and "
-            f"{np.count_nonzero(~np.isfinite(ts))} non-finite values."
+            f"Argument `ts` must be at least two real times, but it has shape {times.shape} and "
+            f"type {times.dtype}."
         )
-    falls = np.flatnonzero(np.diff(ts) <= 0)
+    times = times.astype(float)
+    if not np.isfinite(times).all():
+        raise ValueError(
+            f"Argument `ts` must be finite, but it has {np.count_nonzero(~np.isfinite(times))} "
+            f"non-finite values."
+        )
+    falls = np.flatnonzero(np.diff(times) <= 0)
     if falls.size:
         i = falls[0]
         raise ValueError(
-            f"Argument `ts` must be strictly increasing, but `ts[{i}]` is {ts[i]:g} and "
-            f"`ts[{i + 1}]` is {ts[i + 1]:g}."
+            f"Argument `ts` must be strictly increasing, but `ts[{i}]` is {times[i]:g} and "
+            f"`ts[{i + 1}]` is {times[i + 1]:g}."
         )
-    return ts
+    return times
 
 
 def checked_state(y0: PyTree) -> PyTree:
@@ -116,7 +125,12 @@ def checked_state(y0: PyTree) -> PyTree:
             "outside of `jax.jit`, `jax.grad` and `jax.vmap`."
         )
     for i, leaf in enumerate(leaves):
-        if not np.isfinite(np.asarray(leaf)).all():
+        values = np.asarray(leaf)
+        if values.dtype.kind not in "fiu" and not jnp.issubdtype(values.dtype, jnp.floating):
+            raise ValueError(
+                f"Argument `y0` must be real, but its leaf {i} is of type {values.dtype}."
+            )
+        if not np.isfinite(values).all():
             raise ValueError(f"Argument `y0` must be finite, but its leaf {i} is not.")
     return jax.tree.map(_as_floating, y0)
 

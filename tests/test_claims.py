@@ -63,7 +63,7 @@ def test_a_law_that_is_not_conserved_breaks_balancedness(monkeypatch):
     law = flow.conserved[0]
     changed = law.subs(flow.state[1], 2 * flow.state[1])
     moving = dict(zip(flow.state, flow.rates, strict=True))
-    claim = symbolic.factorization._conservation_claim(changed, moving)
+    claim = symbolic.balancedness.conservation_claim(changed, moving)
     broken = lambda depth: dataclasses.replace(flow, claims=(claim,))
     monkeypatch.setattr(factorization, "factor_flow", broken)
     assert not _check("balancedness").passed
@@ -74,7 +74,6 @@ def test_a_coarse_flow_breaks_the_conserved_drift(monkeypatch):
     right = training.integrate
     coarse = lambda *arguments, rtol: right(*arguments, rtol=1e3 * rtol)
     monkeypatch.setattr(training, "integrate", coarse)
-    monkeypatch.setattr(training, "DEPTHS", (3,))
     assert not _check("conserved drift").passed
 
 
@@ -94,13 +93,14 @@ def test_a_wrong_kernel_scale_breaks_the_agreement_with_regression(monkeypatch):
     right = kernel_claims.KernelFlow
     wrong = lambda gram, targets, test: right(1.01 * gram, targets, test)
     monkeypatch.setattr(kernel_claims, "KernelFlow", wrong)
-    assert not kernel_claims._check_flow(kernel_claims._draw(30)).passed
+    assert not kernel_claims._check_flow(kernel_claims._Study(kernel_claims._draw(30))).passed
 
 
 def test_shuffled_labels_break_the_accuracy():
     data = kernel_claims._draw(40)
     shuffled = np.random.default_rng(0).permutation(data.labels)
-    assert not kernel_claims._check_accuracy(dataclasses.replace(data, labels=shuffled)).passed
+    study = kernel_claims._Study(dataclasses.replace(data, labels=shuffled))
+    assert not kernel_claims._check_accuracy(study).passed
 
 
 def _made_up(name, outcome):

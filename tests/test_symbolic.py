@@ -16,8 +16,8 @@ from flowkit.symbolic import (
     mode_solution,
     singular_value_flow,
 )
+from flowkit.symbolic.balancedness import _rewrite, conservation_claim
 from flowkit.symbolic.closed_forms import START, TARGET, VALUE
-from flowkit.symbolic.factorization import _conservation_claim, _rewrite
 from flowkit.symbolic.gradient import expand, gradient, rate_along
 
 m, n, k = sp.symbols("m n k", integer=True, positive=True)
@@ -110,7 +110,7 @@ def test_balancedness_fails_for_a_changed_sign():
     flow = factor_flow(3)
     moving = dict(zip(flow.state, flow.rates, strict=True))
     moving[flow.state[0]] = -moving[flow.state[0]]
-    assert not _conservation_claim(flow.conserved[0], moving).check().passed
+    assert not conservation_claim(flow.conserved[0], moving).check().passed
 
 
 @pytest.mark.parametrize("depth", range(1, 7))

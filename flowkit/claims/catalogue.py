@@ -11,14 +11,14 @@ def all_claims(*, quick: bool = False) -> tuple[Claim, ...]:
     """All claims that `verify` checks, in the order of the story they tell.
 
     Args:
-        quick: Fewer splits and images; the same claims and the same bounds.
+        quick: Fewer depths, splits and images; the same claims and the same bounds.
 
     Returns:
         Claims with unique names.
     """
     return (
-        *factorization_claims(),
-        *training_claims(),
+        *factorization_claims(quick=quick),
+        *training_claims(quick=quick),
         *completion_claims(quick=quick),
         *kernel_claims(quick=quick),
     )

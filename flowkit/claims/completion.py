@@ -76,9 +76,9 @@ def _require_success(trajectory: Trajectory) -> None:
         raise ArithmeticError(f"The integration failed: {trajectory.result.reason}.")
 
 
-def _complete(split: StandardisedProblem, depth: int, *, key_number: int = 0) -> Trajectory:
+def _complete(split: StandardisedProblem, depth: int) -> Trajectory:
     """Train to `TRAIN_RMSE` degrees; records the train and held-out error along the way."""
-    factors = initial.gaussian(split.problem, depth, SCALE, key=jax.random.key(key_number))
+    factors = initial.gaussian(split.problem, depth, SCALE, key=jax.random.key(0))
     trajectory = integrate(
         FactorFlow(split.problem),
         factors,

@@ -1,6 +1,7 @@
 """Checking the catalogue: the main job."""
 
 import time
+import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from flowkit.report import Entry, Report
 
 
 def verify(
-    names: Iterable[str] | None = None,
+    names: str | Iterable[str] | None = None,
     *,
     out: str | Path | None = None,
     quick: bool = False,
@@ -34,9 +35,9 @@ def verify(
     Ctrl-C ends the run with a report of what was checked until then.
 
     Args:
-        names: Names of the claims to check; by default all.
+        names: Names of the claims to check, or one name; by default all.
         out: A folder for the report (JSON, figures, HTML); by default none is written.
-        quick: Fewer splits and images; the same claims and bounds.
+        quick: Fewer depths, splits and images; the same claims and bounds.
         console: Shows progress; by default none is shown.
 
     Returns:
@@ -49,11 +50,24 @@ def verify(
         raise ValueError(
             'The claims must be checked in float64: `jax.config.update("jax_enable_x64", True)`.'
         )
-    claims = _select(all_claims(quick=quick), names)
+    claims = _select(all_claims(quick=quick), [names] if isinstance(names, str) else names)
+    if out is not None:
+        _make_folder(Path(out))
     report = _run(claims, console or Console(quiet=True))
     if out is not None:
         report.write(out)
     return report
+
+
+def _make_folder(folder: Path) -> None:
+    """Before the work, so that a report always has a place to go."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"Argument `out` must be a folder that can be written, but it is {str(folder)!r} "
+            f"({error.strerror})."
+        ) from error
 
 
 def _select(claims: Sequence[Claim], names: Iterable[str] | None) -> Sequence[Claim]:
@@ -94,13 +108,14 @@ def _run(claims: Sequence[Claim], console: Console) -> Report:
 
 def _check(claim: Claim) -> Entry:
     """Run one check; one that breaks has failed, and the others go on."""
-    start = time.perf_counter()
+    start, broke_at = time.perf_counter(), ""
     try:
         verdict = claim.check()
     except Exception as error:
         measured = f"{type(error).__name__}: {error}"
         verdict = Verdict(passed=False, kind="measured", measured=measured, expected="no error")
-    return Entry(claim=claim, verdict=verdict, seconds=time.perf_counter() - start)
+        broke_at = traceback.format_exc()
+    return Entry(claim, verdict, time.perf_counter() - start, broke_at)
 
 
 def _line(entry: Entry) -> str:

@@ -10,8 +10,8 @@ import optax
 from jax import lax
 from jaxtyping import Array, PyTree, Scalar
 
-from flowkit.fields import check_factors
-from flowkit.observables import LossOf, Observable, record
+from flowkit.fields import check_factors, check_scalar_loss
+from flowkit.observables import LossOf, Observable, checked_observables, record
 from flowkit.problems import AbstractProblem
 from flowkit.trajectory import FLOW_TIME, STEPS, Result, Trajectory, checked_state
 
@@ -52,6 +52,7 @@ def descend(
     """
     y0 = checked_state(y0)
     _check_counts(steps, save_every, learning_rate)
+    observables = checked_observables(observables)
     loss = _as_loss(problem_or_loss, y0)
     states, losses = _scan(loss, y0, optimiser, steps // save_every, save_every)
     kept = np.arange(0, steps + 1, save_every)
@@ -63,7 +64,7 @@ def descend(
         states=states,
         final=jax.tree.map(lambda leaf: leaf[-1], states),
         final_time=float(ts[-1]),
-        observables=record(observables or {}, states),
+        observables=record(observables, states),
         result=_result(states, np.asarray(losses)),
         stats={"num_steps": steps, "num_evaluations": steps},
         clock=clock,
@@ -84,6 +85,7 @@ def _check_counts(steps: int, save_every: int, learning_rate: float | None) -> N
 
 def _as_loss(problem_or_loss: AbstractProblem | Loss, y0: PyTree) -> Loss:
     if not isinstance(problem_or_loss, AbstractProblem):
+        check_scalar_loss(problem_or_loss, y0)
         return problem_or_loss
     check_factors(problem_or_loss, y0 if isinstance(y0, tuple) else (y0,))
     return LossOf(problem_or_loss)

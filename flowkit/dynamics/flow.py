@@ -1,5 +1,6 @@
 """Integration of a vector field by Diffrax."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -10,17 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 from jax.typing import DTypeLike
-from jaxtyping import Float, PyTree
+from jaxtyping import Float, PyTree, Scalar
 
 from flowkit.dynamics.stabilized import RKC2
 from flowkit.dynamics.stepping import StallGuard
 from flowkit.fields import AbstractVectorField
-from flowkit.observables import Observable, record
+from flowkit.observables import Observable, checked_observables, record
 from flowkit.trajectory import Result, Times, Trajectory, checked_state, checked_times
 from flowkit.until import AbstractCondition
 
 ROOT_ULPS = 4  # units of rounding to which an event is located: on the dense output that is cheap
-DENSE_STEPS = 4096  # dense output keeps the coefficients of every step it may take
 
 
 def integrate(
@@ -31,8 +31,8 @@ def integrate(
     observables: Mapping[str, Observable] | None = None,
     until: AbstractCondition | None = None,
     solver: dfx.AbstractSolver | None = None,
-    rtol: float = 1e-6,
-    atol: float | None = None,
+    rtol: int | float = 1e-6,
+    atol: int | float | None = None,
     dense: bool = False,
     max_steps: int | None = None,
     progress: bool = False,
@@ -50,8 +50,9 @@ def integrate(
         rtol: Relative tolerance of a step.
         atol: Absolute tolerance; by default `rtol` times the largest root mean square of a leaf
             of `y0`, so that it scales with the initialisation.
-        dense: Keep an interpolant, so that `Trajectory.at` answers at any time.
-        max_steps: Give up after so many steps; unlimited by default, or 4096 when `dense`.
+        dense: Keep an interpolant, so that `Trajectory.at` answers at any time. The flow is
+            solved twice, first to count the steps whose coefficients are to be kept.
+        max_steps: Give up after so many steps; unlimited by default.
         progress: Show a progress meter over the time span.
 
     Returns:
@@ -69,30 +70,50 @@ def integrate(
     ts = checked_times(ts)
     y0 = checked_state(y0)
     field.check(y0)
+    solver = dfx.Tsit5() if solver is None else solver
+    if not isinstance(solver, dfx.AbstractAdaptiveSolver):
+        raise ValueError(
+            f"Argument `solver` must be a Diffrax solver with an error estimate, but it is a "
+            f"`{type(solver).__name__}`."
+        )
+    observables = checked_observables(observables)
+    _check_tolerances(rtol, atol)
     atol = _default_atol(y0, rtol) if atol is None else atol
-    for name, value in (("rtol", rtol), ("atol", atol)):
-        if not 0 < value < np.inf:
-            raise ValueError(f"Argument `{name}` must be positive, but it is {value!r}.")
-    _check_rate(field, ts[0], y0)
-    if until is not None and float(until.gap(field, y0)) <= 0:
+    rate, gap = _at_start(field, jnp.asarray(ts[0]), y0, until)
+    if not _is_finite(rate):
+        raise ValueError(
+            "Argument `y0` must be a state at which the field is finite, but its rate there is not."
+        )
+    if gap <= 0:
         return _already_there(field, y0, ts, until, observables)
 
-    solver = dfx.Tsit5() if solver is None else solver
-    max_steps = DENSE_STEPS if dense and max_steps is None else max_steps
     controller = StallGuard(jnp.asarray(rtol), jnp.asarray(atol))
-    solution = _solve(
-        field, y0, jnp.asarray(ts), controller, until, solver, dense, max_steps, progress
-    )
+    arguments = (field, y0, jnp.asarray(ts), controller, until, solver)
+    solution = _solve(*arguments, False, max_steps, progress)  # noqa: FBT003
+    if dense:
+        enough = 2 ** math.ceil(math.log2(int(solution.stats["num_steps"]) + 1))
+        solution = _solve(*arguments, True, enough, False)  # noqa: FBT003
     return _as_trajectory(field, solution, ts, until, solver, observables)
 
 
-def _check_rate(field: AbstractVectorField, t0: float, y0: PyTree) -> None:
-    for i, leaf in enumerate(jax.tree.leaves(field(float(t0), y0))):
-        if not bool(jnp.isfinite(leaf).all()):
-            raise ValueError(
-                f"Argument `y0` must be a state at which the field is finite, but leaf {i} of its "
-                f"rate is not."
-            )
+def _check_tolerances(rtol: float, atol: float | None) -> None:
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        if value is not None and not (is_number and 0 < value < np.inf):
+            raise ValueError(f"Argument `{name}` must be a positive number, but it is {value!r}.")
+
+
+@eqx.filter_jit
+def _at_start(
+    field: AbstractVectorField, t0: Scalar, y0: PyTree, until: AbstractCondition | None
+) -> tuple[PyTree, Scalar]:
+    """The first rate, and how far the condition is from holding."""
+    gap = jnp.array(jnp.inf) if until is None else until.gap(field, y0)
+    return field(t0, y0), gap
+
+
+def _is_finite(state: PyTree) -> bool:
+    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
 
 
 @eqx.filter_jit
@@ -131,7 +152,7 @@ def _event(field: AbstractVectorField, until: AbstractCondition, dtype: DTypeLik
 
 
 def _default_atol(y0: PyTree, rtol: float) -> float:
-    sizes = [float(jnp.sqrt(jnp.mean(leaf**2))) for leaf in jax.tree.leaves(y0)]
+    sizes = [float(np.sqrt(np.mean(np.square(leaf)))) for leaf in jax.tree.leaves(y0)]
     return rtol * (max(sizes, default=0.0) or 1.0)
 
 
@@ -141,18 +162,21 @@ def _as_trajectory(
     ts: Float[np.ndarray, " time"],
     until: AbstractCondition | None,
     solver: dfx.AbstractSolver,
-    observables: Mapping[str, Observable] | None,
+    observables: Mapping[str, Observable],
 ) -> Trajectory:
     (_, end), (saved, last) = cast(tuple, solution.ts), cast(tuple, solution.ys)
-    final_time, final = float(end[0]), jax.tree.map(lambda leaf: leaf[0], last)
-    reached = ts <= final_time
-    saved = jax.tree.map(lambda leaf: leaf[: reached.sum()], saved)
+    final = jax.tree.map(lambda leaf: leaf[0], last)
+    completed = bool(solution.result == dfx.RESULTS.successful)
+    final_time = float(ts[-1]) if completed else float(end[0])
+    reached = completed | (ts.astype(end.dtype) <= end[0])
+    if not completed:
+        saved = jax.tree.map(lambda leaf: leaf[: reached.sum()], saved)
     return Trajectory(
         ts=ts[reached],
         states=saved,
         final=final,
         final_time=final_time,
-        observables=record(observables or {}, saved),
+        observables=record(observables, saved),
         result=_result(solution, final, until),
         stats=_stats(solution, solver),
         clock=field.clock,
@@ -161,7 +185,7 @@ def _as_trajectory(
 
 
 def _result(solution: dfx.Solution, final: PyTree, until: AbstractCondition | None) -> Result:
-    if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(final)):
+    if not _is_finite(final):
         return Result(successful=False, reason="the state is not finite")
     if solution.result == dfx.RESULTS.event_occurred and until is not None:
         return Result(successful=True, reason=until.describe())
@@ -177,7 +201,8 @@ def _stats(solution: dfx.Solution, solver: dfx.AbstractSolver) -> dict[str, int]
     }
     if isinstance(solver, RKC2):
         stats["num_evaluations"] = int(cast(Any, solution.solver_state).num_evaluations)
-    elif isinstance(tableau := getattr(solver, "tableau", None), dfx.ButcherTableau):
+    elif isinstance(solver, dfx.AbstractERK) and isinstance(solver.tableau, dfx.ButcherTableau):
+        tableau = solver.tableau
         per_step = tableau.num_stages - int(tableau.fsal)
         stats["num_evaluations"] = stats["num_steps"] * per_step + 2  # 2: to pick the first step
     return stats
@@ -187,18 +212,21 @@ def _already_there(
     field: AbstractVectorField,
     y0: PyTree,
     ts: Float[np.ndarray, " time"],
-    until: AbstractCondition,
-    observables: Mapping[str, Observable] | None,
+    until: AbstractCondition | None,
+    observables: Mapping[str, Observable],
 ) -> Trajectory:
     """The trajectory of one point, where the condition holds from the start."""
+    reason = "" if until is None else until.describe()
     states = jax.tree.map(lambda leaf: leaf[None], y0)
     return Trajectory(
         ts=ts[:1],
         states=states,
         final=y0,
         final_time=float(ts[0]),
-        observables=record(observables or {}, states),
-        result=Result(successful=True, reason=f"{until.describe()} before the first step"),
-        stats={"num_steps": 0, "num_accepted_steps": 0, "num_rejected_steps": 0},
+        observables=record(observables, states),
+        result=Result(successful=True, reason=f"{reason} before the first step"),
+        stats=dict.fromkeys(
+            ("num_steps", "num_accepted_steps", "num_rejected_steps", "num_evaluations"), 0
+        ),
         clock=field.clock,
     )

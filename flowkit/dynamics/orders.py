@@ -1,32 +1,35 @@
 """Order studies: how fast descent approaches its flow as the learning rate falls."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Float, PyTree, Scalar
 from scipy import stats
 
 from flowkit.agreement import Numbers, compare, fitted_order
 from flowkit.dynamics.descent import descend
 from flowkit.dynamics.flow import integrate
-from flowkit.fields import FactorFlow
+from flowkit.fields import FactorFlow, ModelFlow
 from flowkit.observables import end_to_end
 from flowkit.problems import AbstractProblem
 from flowkit.trajectory import Trajectory
 
 TIGHT = 1e-10  # rtol of the flow, whose own error must not be seen next to descent's
 CONFIDENCE = 0.95
+MOST_SAVES = 16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OrderStudy:
     """Gradient descent held against gradient flow at several learning rates.
 
     Attributes:
         learning_rates: The learning rates.
-        errors: For each, the largest distance of the products at equal times, relative to the
-            largest product of the flow.
+        errors: For each, the largest distance at equal times (of the products, for a problem),
+            relative to the flow's largest norm.
         slope: The order at which the errors fall, fitted on logarithms.
         interval: Its 95 % confidence interval, from the scatter about the fitted line.
         flow: The flow.
@@ -37,26 +40,24 @@ class OrderStudy:
     errors: Float[np.ndarray, " rates"]
     slope: float
     interval: tuple[float, float]
-    flow: Trajectory
-    descents: tuple[Trajectory, ...]
+    flow: Trajectory = field(repr=False)
+    descents: tuple[Trajectory, ...] = field(repr=False)
 
 
 def study_order(
-    problem: AbstractProblem,
-    y0: tuple[Float[Array, "_out _in"], ...],
+    loss: AbstractProblem | Callable[[PyTree], Scalar],
+    y0: PyTree,
     learning_rates: Numbers,
     time: int | float,
-    *,
-    saves: int = 16,
 ) -> OrderStudy:
     """Measure the order of gradient descent as an approximation of gradient flow.
 
     Args:
-        problem: What is trained.
-        y0: The initial factors (W_1, .., W_N).
-        learning_rates: At least three; each must divide `time` into a multiple of `saves` steps.
+        loss: A problem, trained through the factors `y0`, or any scalar function of the state.
+        y0: The initial state.
+        learning_rates: At least three; each must divide `time` into whole steps. The times that
+            all of them reach are compared, 16 at most.
         time: The flow time over which both run.
-        saves: The number of equal times at which they are compared.
 
     Returns:
         The errors and their fitted order.
@@ -68,18 +69,27 @@ def study_order(
         Descent is Euler's method for the flow: order 1. arXiv:2107.06608 bounds the constant.
     """
     rates = np.asarray(learning_rates, dtype=float)
-    counts = [_steps(rate, i, time, saves) for i, rate in enumerate(rates)]
+    counts = [_steps(rate, i, time) for i, rate in enumerate(rates)]
     if len(counts) < 3:
         raise ValueError(
             f"Argument `learning_rates` must hold at least three values to fit a slope and judge "
             f"its scatter, but it holds {len(counts)}."
         )
-    flow = integrate(FactorFlow(problem), y0, np.linspace(0.0, time, saves + 1), rtol=TIGHT)
+    common = math.gcd(*counts)
+    saves = max(n for n in range(1, MOST_SAVES + 1) if common % n == 0)
+    is_problem = isinstance(loss, AbstractProblem)
+    flow = integrate(
+        FactorFlow(loss) if is_problem else ModelFlow(loss),
+        y0,
+        np.linspace(0.0, time, saves + 1),
+        rtol=TIGHT,
+    )
     descents = tuple(
-        descend(problem, y0, optax.sgd(rate), steps, learning_rate=rate, save_every=steps // saves)
+        descend(loss, y0, optax.sgd(rate), steps, learning_rate=rate, save_every=steps // saves)
         for rate, steps in zip(rates.tolist(), counts, strict=True)
     )
-    errors = np.array([compare(descent, flow, of=end_to_end).relative for descent in descents])
+    of = end_to_end if is_problem else None
+    errors = np.array([compare(descent, flow, of=of).relative for descent in descents])
     return OrderStudy(
         learning_rates=rates,
         errors=errors,
@@ -90,13 +100,13 @@ def study_order(
     )
 
 
-def _steps(rate: float, i: int, time: int | float, saves: int) -> int:
-    """The number of steps that fill `time`, where it is a whole multiple of `saves`."""
+def _steps(rate: float, i: int, time: int | float) -> int:
+    """The number of steps that fill `time`."""
     steps = round(time / rate) if rate > 0 else 0
-    if steps < 1 or steps % saves or abs(steps * rate - time) > 1e-9 * time:
+    if steps < 1 or abs(steps * rate - time) > 1e-9 * time:
         raise ValueError(
-            f"Argument `learning_rates` must divide `time` = {time:g} into a multiple of {saves} "
-            f"steps, but `learning_rates[{i}]` is {rate:g}."
+            f"Argument `learning_rates` must divide `time` = {time:g} into whole steps, but "
+            f"`learning_rates[{i}]` is {rate:g}."
         )
     return steps
 

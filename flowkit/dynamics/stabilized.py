@@ -16,7 +16,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PyTree
 
 DAMPING = 2 / 13  # epsilon of the RKC papers: damps the interior of the stability interval
-STABILITY = 0.653  # the real stability interval is about 0.653 (s + 1)^2 (RKC, equation 2.9)
+STABILITY = 0.653  # the real stability interval is about 0.653 (s^2 - 1): (2/3) (1 - DAMPING 2/15)
 RADIUS_MARGIN = 1.2  # power iteration approaches the spectral radius from below
 COLD_ITERATIONS = 20  # before the direction is known; afterwards it is warm from step to step
 

@@ -58,7 +58,7 @@ def layer_map(activation: str) -> LayerMap:
         ValueError: `activation` is unknown.
 
     Source:
-        Arora et al. 2019, arXiv:1904.11955, equations 6 to 8.
+        Arora et al. 2019, arXiv:1904.11955, section 3.
     """
     function = lower(dual(activation))
 

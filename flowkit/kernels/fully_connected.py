@@ -32,7 +32,7 @@ class FullyConnected(AbstractKernel):
         activation: A name that `flowkit.symbolic.dual` knows.
 
     Source:
-        Arora et al. 2019, arXiv:1904.11955, equations 6 to 9; Jacot, Gabriel, Hongler 2018,
+        Arora et al. 2019, arXiv:1904.11955, section 3; Jacot, Gabriel, Hongler 2018,
         arXiv:1806.07572. Checked by tests/kernels/test_fully_connected.py.
     """
 

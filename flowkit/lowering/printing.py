@@ -155,7 +155,9 @@ def compile_expressions(
     Raises:
         LoweringError: an expression holds an unknown symbol or a node the printer refuses.
     """
-    known = set(arguments)
+    known, names = set(arguments), [str(argument) for argument in arguments]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise LoweringError(f"Cannot lower: two symbols are named `{repeated[0]}`.")
     for expression in expressions:
         if unknown := expression.free_symbols - known:
             names = ", ".join(sorted(map(str, unknown)))

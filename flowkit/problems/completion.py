@@ -57,7 +57,11 @@ class MatrixCompletion(AbstractProblem):
         """
         self.shape = _checked_shape(shape)
         rows, cols = (_checked_indices(*a, self.shape) for a in (("rows", rows), ("cols", cols)))
-        values = np.asarray(values, dtype=float)
+        if np.asarray(values).dtype.kind not in "fiu":
+            raise ValueError(
+                f"Argument `values` must be real, but its type is {np.asarray(values).dtype}."
+            )
+        values = np.asarray(jnp.asarray(values, dtype=float))  # in the precision that JAX is set to
         _check_values(rows, cols, values)
         rows, cols, values = _without_repeats(rows, cols, values)
         self.rows, self.cols = jnp.asarray(rows), jnp.asarray(cols)
@@ -117,7 +121,16 @@ class MatrixCompletion(AbstractProblem):
     def held_out(self, target: Float[Array | np.ndarray, "out in"]) -> "MatrixCompletion":
         """The known entries that are not observed, as a problem whose loss is the test error."""
         target = np.asarray(target, dtype=float)
-        return MatrixCompletion.from_matrix(target, observed=~np.isnan(target) & ~self.mask)
+        if target.shape != self.shape:
+            raise ValueError(
+                f"Argument `target` must have shape {self.shape}, but it has {target.shape}."
+            )
+        left = ~np.isnan(target) & ~self.mask
+        if not left.any():
+            raise ValueError(
+                "Argument `target` must have known entries that are not observed, but it has none."
+            )
+        return MatrixCompletion.from_matrix(target, observed=left)
 
     def split(
         self, fraction: float, *, key: PRNGKeyArray
@@ -134,7 +147,7 @@ class MatrixCompletion(AbstractProblem):
         Raises:
             ValueError: either part would be empty.
         """
-        count = round(fraction * self.values.size)
+        count = round(fraction * self.values.size) if np.isfinite(fraction) else 0
         if not 0 < count < self.values.size:
             raise ValueError(
                 f"Argument `fraction` must leave observations on both sides, but {fraction} takes "
@@ -149,7 +162,7 @@ class MatrixCompletion(AbstractProblem):
 
 
 def _checked_shape(shape: tuple[int, int]) -> tuple[int, int]:
-    if len(shape) != 2 or any(int(n) != n or n < 1 for n in shape):
+    if np.shape(shape) != (2,) or any(int(n) != n or n < 1 for n in shape):
         raise ValueError(f"Argument `shape` must be two positive integers, but it is {shape}.")
     return int(shape[0]), int(shape[1])
 
@@ -211,15 +224,19 @@ def _observation_mask(
     if np.ndim(observed) > 0:
         return _checked_mask(known, np.asarray(observed))
     total = int(known.sum())
-    is_count = isinstance(observed, int | np.integer) and not isinstance(observed, bool)
+    if isinstance(observed, bool) or not np.isfinite(observed):
+        raise ValueError(
+            f"Argument `observed` must be a fraction, a number or a mask, but it is {observed!r}."
+        )
+    is_count = isinstance(observed, int | np.integer)
     count = int(observed) if is_count else round(float(observed) * total)
     if not 0 < count <= total:
         raise ValueError(
             f"Argument `observed` must select between 1 and all {total} known entries, but "
             f"{observed!r} selects {count}; an int counts entries, a float is a fraction."
         )
-    if key is None:
-        raise ValueError("Argument `key` must be a PRNG key to draw entries, but it is None.")
+    if not isinstance(key, jax.Array):
+        raise ValueError(f"Argument `key` must be a PRNG key to draw entries, but it is {key!r}.")
     chosen = np.asarray(jax.random.choice(key, total, (count,), replace=False))
     mask = np.zeros(known.shape, dtype=bool)
     mask.flat[np.flatnonzero(known)[chosen]] = True

@@ -18,11 +18,19 @@ PACKAGES = ("sympy", "jax", "diffrax", "equinox", "optax", "numpy", "scipy", "sc
 
 @dataclass(frozen=True)
 class Entry:
-    """One checked claim and how long its check took, in seconds."""
+    """One checked claim.
+
+    Attributes:
+        claim: The claim.
+        verdict: How its check ended.
+        seconds: How long it took.
+        traceback: Where the check broke, if it did.
+    """
 
     claim: Claim
     verdict: Verdict
     seconds: float
+    traceback: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,7 +123,7 @@ def _entry_as_dict(entry: Entry) -> dict[str, Any]:
         "expected": verdict.expected,
         "numbers": {name: _finite(value) for name, value in verdict.numbers.items()},
         "seconds": round(entry.seconds, 3),
-    }
+    } | ({"traceback": entry.traceback} if entry.traceback else {})
 
 
 def _finite(value: float) -> float | str:

@@ -93,7 +93,8 @@ def derive(loss: sp.Expr, parameters: Sequence[Variable]) -> Derivation:
 
     Args:
         loss: A scalar expression of matrix symbols (products, transposes, Hadamard products and
-            powers, inverses, traces, determinants, element-wise functions) and scalar symbols.
+            powers, inverses, traces, determinants, element-wise functions) and scalar symbols;
+            declare these real (`Symbol("a", real=True)`), or |a| has no real derivative.
         parameters: The symbols that are trained; every other symbol of the loss is data.
 
     Returns:
@@ -108,7 +109,7 @@ def derive(loss: sp.Expr, parameters: Sequence[Variable]) -> Derivation:
     _check_loss(loss, parameters)
     gradients = gradient(loss, parameters)
     sizes = {size for matrix in loss.atoms(MatrixSymbol) for size in matrix.shape}
-    data = loss.free_symbols - sizes - set(parameters)
+    data = loss.free_symbols - sizes - {*parameters, TIME}
     rates = tuple(-gradients[p] for p in parameters)
     rates = tuple(r.doit() if isinstance(r, MatrixExpr) else r for r in rates)
     return Derivation(
@@ -125,7 +126,7 @@ def _check_loss(loss: sp.Expr, parameters: tuple[Variable, ...]) -> None:
     if isinstance(loss, MatrixExpr | sp.MatrixBase) or not isinstance(loss, sp.Expr):
         raise ValueError(
             f"Argument `loss` must be a scalar SymPy expression, but it is a "
-            f"`{type(loss).__name__}`; take its trace or an entry."
+            f"`{type(loss).__name__}`; take its trace."
         )
     if not parameters:
         raise ValueError("Argument `parameters` must name at least one symbol, but it is empty.")

@@ -10,9 +10,15 @@ from functools import cache
 import sympy as sp
 from sympy import MatAdd, MatMul, MatPow, MatrixExpr, MatrixSymbol
 
-from flowkit.claim import Claim, Verdict
-from flowkit.symbolic.derivation import Derivation, mathml
-from flowkit.symbolic.gradient import gradient, rate_along
+from flowkit.claim import Claim
+from flowkit.symbolic.balancedness import (
+    conservation_claim,
+    diagonal_claim,
+    exponents,
+    prove_product_rule,
+)
+from flowkit.symbolic.derivation import Derivation
+from flowkit.symbolic.gradient import gradient
 
 
 @cache
@@ -33,7 +39,7 @@ def factor_flow(depth: int) -> Derivation:
         ValueError: `depth` is not a positive integer.
 
     Source:
-        arXiv:1802.06509, equation 9 and Theorem 1. Checked by tests/test_symbolic.py.
+        arXiv:1802.06509, Theorem 1. Checked by tests/test_symbolic.py.
     """
     _check_depth(depth)
     factors, G = _factors(depth)
@@ -51,7 +57,7 @@ def factor_flow(depth: int) -> Derivation:
         data=(G,),
         source="Arora, Cohen, Hazan 2018, arXiv:1802.06509",
         conserved=conserved,
-        claims=tuple(_conservation_claim(law, moving) for law in conserved),
+        claims=tuple(conservation_claim(law, moving) for law in conserved),
     )
 
 
@@ -114,16 +120,31 @@ def singular_value_flow(depth: int | sp.Symbol) -> Derivation:
     """
     _check_depth(depth, symbol_allowed=True)
     s, g = sp.Symbol("s", nonnegative=True), sp.Symbol("g", real=True)
-    j = sp.Symbol("j", integer=True, positive=True)
-    between_vectors = (s**2) ** ((j - 1) / depth) * g * (s**2) ** ((depth - j) / depth)
-    rate = -sp.summation(sp.simplify(sp.powsimp(between_vectors)), (j, 1, depth))
+    flow = end_to_end_flow(depth)
+    rate = _between_singular_vectors(flow, s, g)
     return Derivation(
         name=f"singular value flow, depth {depth}",
         state=(s,),
         rates=(rate,),
         data=(g,),
         source="Arora, Cohen, Hu, Luo 2019, arXiv:1905.13655, Theorem 3",
+        claims=() if isinstance(depth, sp.Symbol) else (diagonal_claim(flow, s, g, rate),),
     )
+
+
+def _between_singular_vectors(flow: Derivation, s: sp.Symbol, g: sp.Symbol) -> sp.Expr:
+    """u^T (dW/dt) v where W v = s u: every (W W^T)^p and (W^T W)^p acts as (s^2)^p."""
+    (rate,) = flow.rates
+    sums = rate.atoms(sp.Sum)
+    if not sums:
+        return sp.Add(*(_mode_term(term, flow, s, g) for term in MatAdd.make_args(rate)))
+    ((summand, limits),) = (one.args for one in sums)
+    return -sp.summation(sp.simplify(_mode_term(summand, flow, s, g)), tuple(limits))
+
+
+def _mode_term(term: MatrixExpr, flow: Derivation, s: sp.Symbol, g: sp.Symbol) -> sp.Expr:
+    coefficient, left, right = exponents(term, flow)
+    return sp.powsimp(coefficient * (s**2) ** left * g * (s**2) ** right)
 
 
 def _check_depth(depth: object, *, symbol_allowed: bool = False) -> None:
@@ -147,93 +168,10 @@ def _end_to_end_term(W: MatrixSymbol, G: MatrixSymbol, j, depth) -> MatrixExpr:
     return MatMul(left.doit(), G, right.doit()).doit()
 
 
-def _conservation_claim(law: MatrixExpr, rates: dict[MatrixSymbol, MatrixExpr]) -> Claim:
-    def check() -> Verdict:
-        defect = rate_along(law, rates)
-        return Verdict(
-            passed=isinstance(defect, sp.ZeroMatrix),
-            kind="proved",
-            measured=f"d/dt = {defect}",
-            expected="d/dt = 0, the exact zero matrix",
-        )
-
-    return Claim(
-        name=f"conserved: {law}",
-        statement=f"{law} is constant along the flow, for any loss.",
-        source="Arora, Cohen, Hazan 2018, arXiv:1802.06509, proof of Theorem 1",
-        check=check,
-        formulas=(mathml(law),),
-    )
-
-
 def _product_rule_claim(depth: int) -> Claim:
     return Claim(
         name=f"end-to-end flow is the product rule, depth {depth}",
         statement="On balanced factors, the rate of W_N ... W_1 is the end-to-end flow.",
         source="Arora, Cohen, Hazan 2018, arXiv:1802.06509, Theorem 1",
-        check=lambda: _check_product_rule(depth),
+        check=lambda: prove_product_rule(factor_flow(depth), end_to_end_flow(depth)),
     )
-
-
-def _check_product_rule(depth: int) -> Verdict:
-    """Prove the end-to-end flow from the factor flow, with balancedness as rewriting rules.
-
-    With P = W_N W_N^T and Q = W_1^T W_1, the rules turn W W^T into P^N and W^T W into Q^N. The
-    positive semidefinite root is unique, so (W W^T)^{k/N} is P^k and (W^T W)^{k/N} is Q^k, and
-    the product rule must become -sum_j P^{N-j} G Q^{j-1}.
-    """
-    flow = factor_flow(depth)
-    (G,) = flow.data
-    chain = tuple(reversed(flow.state))
-    upwards = dict(_balancedness_rule(law) for law in flow.conserved)
-    downwards = {new: old for old, new in upwards.items()}
-    P = (chain[0], chain[0].T)
-    Q = (chain[-1].T, chain[-1])
-
-    grams = _rewrite(chain + _transposed(chain), upwards) == P * depth
-    grams &= _rewrite(_transposed(chain) + chain, downwards) == Q * depth
-
-    product_rule = rate_along(MatMul(*chain).doit(), dict(zip(flow.state, flow.rates, strict=True)))
-    layers = MatAdd.make_args(product_rule)
-    derived = [_split_rewrite(layer, G, upwards, downwards) for layer in layers]
-    stated = [(P * (depth - j), Q * (j - 1)) for j in range(1, depth + 1)]
-    left_over = [term for term in derived if term not in stated]
-    passed = grams and not left_over and len(derived) == len(set(derived)) == depth
-    return Verdict(
-        passed=passed,
-        kind="proved",
-        measured=f"{depth - len(left_over)} of {len(derived)} layer terms match, "
-        f"roots of the Gram matrices match: {grams}",
-        expected=f"{depth} of {depth} match, roots match",
-    )
-
-
-def _balancedness_rule(law: MatrixExpr) -> tuple[tuple, tuple]:
-    """Read W_j W_j^T -> W_{j+1}^T W_{j+1} off the law that their difference is zero."""
-    chains = dict(_signed_chain(term) for term in law.args)
-    return chains[-1], chains[1]
-
-
-def _signed_chain(term: MatrixExpr) -> tuple[sp.Expr, tuple[MatrixExpr, ...]]:
-    coefficient, factors = term.as_coeff_matrices()
-    return coefficient, tuple(factors)
-
-
-def _transposed(chain: tuple[MatrixExpr, ...]) -> tuple[MatrixExpr, ...]:
-    return tuple(factor.T for factor in reversed(chain))
-
-
-def _split_rewrite(layer: MatrixExpr, G: MatrixSymbol, left_rules: dict, right_rules: dict):
-    """Normal forms of the chains left and right of -G in one term of the product rule."""
-    coefficient, chain = _signed_chain(layer)
-    at = chain.index(G)
-    sides = _rewrite(chain[:at], left_rules), _rewrite(chain[at + 1 :], right_rules)
-    return sides if coefficient == -1 else None
-
-
-def _rewrite(chain: tuple[MatrixExpr, ...], rules: dict) -> tuple[MatrixExpr, ...]:
-    """Replace adjacent pairs of factors until no rule applies; each rule moves one layer on."""
-    for i in range(len(chain) - 1):
-        if (replacement := rules.get(chain[i : i + 2])) is not None:
-            return _rewrite(chain[:i] + replacement + chain[i + 2 :], rules)
-    return chain

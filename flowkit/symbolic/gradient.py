@@ -10,6 +10,7 @@ import sympy as sp
 from sympy import MatAdd, MatMul, MatPow, MatrixExpr, MatrixSymbol, Trace, Transpose
 from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 from sympy.matrices.expressions.hadamard import HadamardPower, HadamardProduct, hadamard_product
+from sympy.matrices.expressions.matexpr import MatrixElement
 
 Expression = sp.Expr | MatrixExpr
 
@@ -76,10 +77,11 @@ def _rule(table: dict[type, Callable], node: sp.Basic, otherwise: Callable) -> C
 
 
 def _unsupported(_sweep: object, node: sp.Basic, _cotangent: object) -> None:
+    is_entry = isinstance(node, MatrixElement | sp.Sum)
+    hint = " (write an entry or a bilinear form as a trace)" if is_entry else ""
     raise UnsupportedExpressionError(
         f"Argument `loss` must be built from nodes with a known derivative, but "
-        f"`{node}` is a `{type(node).__name__}`, which has none here (write a scalar product of "
-        f"matrices as a trace)."
+        f"`{node}` is a `{type(node).__name__}`, which has none here{hint}."
     )
 
 
@@ -149,8 +151,11 @@ def _hadamard_power(sweep: _Accumulator, node: HadamardPower, C: MatrixExpr) -> 
 
 def _elementwise(sweep: _Accumulator, node: ElementwiseApplyFunction, C: MatrixExpr) -> None:
     slot = sp.Dummy(real=True)
-    partial = sp.Lambda(slot, node.function(slot).diff(slot))
-    sweep.matrix(node.expr, hadamard_product(ElementwiseApplyFunction(partial, node.expr), C))
+    body = node.function(slot)
+    partial = lambda by: ElementwiseApplyFunction(sp.Lambda(slot, body.diff(by)), node.expr)
+    for parameter in body.free_symbols & set(sweep.terms):
+        sweep.scalar(parameter, Trace(C.T * partial(parameter)))
+    sweep.matrix(node.expr, hadamard_product(partial(slot), C))
 
 
 def _inverse(sweep: _Accumulator, node: sp.Inverse, C: MatrixExpr) -> None:

@@ -7,7 +7,7 @@ of order N^2.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count, pairwise
 
@@ -53,7 +53,8 @@ def share_products(
     products = {n for e in expressions for n in sp.preorder_traversal(e) if isinstance(n, MatMul)}
     ordered = sorted(products, key=sp.default_sort_key)
     chains = _compress([_as_chain(product) for product in ordered])
-    writer = _Writer(dict(zip(ordered, chains, strict=True)))
+    taken = {symbol.name for e in expressions for symbol in e.atoms(sp.Symbol, MatrixSymbol)}
+    writer = _Writer(dict(zip(ordered, chains, strict=True)), taken)
     rewritten = [writer.rewrite(expression) for expression in expressions]
     return writer.assignments, rewritten
 
@@ -69,17 +70,13 @@ def _as_chain(product: MatMul) -> _Chain:
 def _compress(chains: list[_Chain]) -> list[_Chain]:
     """Replace the most frequent adjacent pair until none occurs twice."""
     while True:
-        pairs = Counter(_pair(*two) for chain in chains for two in _adjacent(chain))
+        pairs = Counter(_pair(*two) for chain in chains for two in pairwise(chain))
         if not pairs:
             return chains
         element, occurrences = max(pairs.items(), key=lambda item: item[1])
         if occurrences < 2:
             return chains
         chains = [_replace(chain, element) for chain in chains]
-
-
-def _adjacent(chain: _Chain) -> Iterator[tuple[_Element, _Element]]:
-    return pairwise(chain)
 
 
 def _pair(left: _Element, right: _Element) -> _Element:
@@ -102,11 +99,12 @@ def _replace(chain: _Chain, element: _Element) -> _Chain:
 class _Writer:
     """Writes compressed chains back as SymPy expressions, naming each pair once."""
 
-    def __init__(self, chains: dict[MatMul, _Chain]):
+    def __init__(self, chains: dict[MatMul, _Chain], taken: set[str]):
         self.chains = chains
         self.assignments: list[tuple[MatrixSymbol, MatrixExpr]] = []
         self.names: dict[MatrixExpr | _Pair, MatrixSymbol] = {}
-        self.numbers = count()
+        candidates = (f"product_{number}" for number in count())
+        self.free_names = (name for name in candidates if name not in taken)
 
     def rewrite(self, node: sp.Basic) -> sp.Basic:
         if isinstance(node, MatMul):
@@ -129,7 +127,7 @@ class _Writer:
                 value = MatMul(self.factor(item.left), self.factor(item.right), evaluate=False)
             else:
                 value = self.rewrite(item)
-            symbol = MatrixSymbol(f"product_{next(self.numbers)}", *value.shape)
+            symbol = MatrixSymbol(next(self.free_names), *value.shape)
             self.assignments.append((symbol, value))
             self.names[item] = symbol
         return self.names[item]
