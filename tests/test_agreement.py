@@ -40,6 +40,11 @@ def test_times_that_differ_by_rounding_are_equal():
     assert fk.compare(a, b).ts.size == 10
 
 
+def test_times_near_zero_are_told_apart_whatever_the_horizon():
+    a, b = _trajectory([0, 2e-6, 1e7], np.ones(3)), _trajectory([0, 9e-6, 1e7], np.ones(3))
+    np.testing.assert_array_equal(fk.compare(a, b).ts, [0, 1e7])
+
+
 def test_observables_and_functions_of_the_state_are_compared():
     a, b = _trajectory([0, 1], [1.0, 2.0]), _trajectory([0, 1], [1.0, 4.0])
     assert fk.compare(a, b, of="double").worst == 4
@@ -81,7 +86,11 @@ BAD = {
     "not finite": ({"states": jnp.array([1.0, NAN])}, None, "`a` must be finite"),
     "another clock": ({"clock": "steps"}, None, "one clock, but they count steps and flow time"),
     "another shape": ({"states": jnp.ones((2, 3))}, None, "must agree in shape"),
-    "no shared time": ({"ts": np.array([0.25, 0.75])}, None, "must share saved times"),
+    "no shared time": (
+        {"ts": np.array([0.25, 0.75]), "final_time": 0.75},
+        None,
+        "must share saved times",
+    ),
     "unknown observable": ({}, "triple", r"`triple` is none of \['double'\]"),
 }
 
@@ -119,6 +128,11 @@ def test_drift_is_the_relative_change_of_the_conserved_quantities():
     trajectory = _trajectory([0, 1], [0.0, 0.0], states=factors)
     # D goes from 0 to 4 I - I = 3 I, of norm 3 sqrt(2); |W_1|^2 is 2.
     assert conserved_drift(trajectory) == pytest.approx(3 * 2**0.5 / 2)
+
+
+def test_only_factors_have_a_balance():
+    with pytest.raises(ValueError, match="must be one of factors"):
+        conserved_drift(_trajectory([0, 1], np.ones((2, 3, 3))))
 
 
 def test_a_single_factor_conserves_nothing():

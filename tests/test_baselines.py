@@ -67,7 +67,9 @@ def test_tuning_finds_the_rank(key):
     assert rank == 3
 
 
-@pytest.mark.parametrize(("rank", "ridge", "name"), [(0, 1.0, "rank"), (1, 0.0, "ridge")])
+@pytest.mark.parametrize(
+    ("rank", "ridge", "name"), [(0, 1.0, "rank"), (1, 0.0, "ridge"), (1, -1.0, "ridge")]
+)
 def test_bad_settings_are_refused_by_name(rank, ridge, name, key):
     problem = MatrixCompletion.from_matrix(_low_rank(key), observed=0.6, key=key)
     with pytest.raises(ValueError, match=f"`{name}` must be positive"):

@@ -134,6 +134,7 @@ def test_a_check_that_breaks_has_failed_and_the_others_go_on(made_up_catalogue):
     report = verify()
     assert [entry.verdict.passed for entry in report.entries] == [False, True]
     assert report.entries[0].verdict.measured == "ArithmeticError: it broke"
+    assert "in check" in report.as_dict()["claims"][0]["traceback"]
 
 
 def test_an_interrupted_run_reports_what_was_checked(made_up_catalogue, tmp_path):
@@ -143,6 +144,18 @@ def test_an_interrupted_run_reports_what_was_checked(made_up_catalogue, tmp_path
     assert report.remaining == ("second", "third")
     assert not report.passed
     assert '"not_checked": [\n    "second"' in (tmp_path / "report.json").read_text()
+
+
+def test_one_name_is_enough(made_up_catalogue):
+    made_up_catalogue(first=True, second=True)
+    assert [entry.claim.name for entry in verify("second").entries] == ["second"]
+
+
+def test_a_report_without_a_place_is_refused_before_the_work(made_up_catalogue, tmp_path):
+    made_up_catalogue(first=RuntimeError("the work began"))
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(ValueError, match="`out` must be a folder"):
+        verify(out=tmp_path / "taken")
 
 
 def test_an_unknown_name_is_refused(made_up_catalogue):

@@ -116,5 +116,14 @@ def test_kernels_and_targets_that_disagree_are_refused():
         KernelFlow(K, y, jnp.ones((5, 2)))
     with pytest.raises(ValueError, match="`targets` must be finite"):
         KernelFlow(K, y * jnp.nan)
-    with pytest.raises(ValueError, match="`y0` must be arrays of shapes"):
+    with pytest.raises(ValueError, match="`gram` must be symmetric"):
+        KernelFlow(K.at[0, 1].set(0.5), y)
+    with pytest.raises(ValueError, match="`targets` must be a matrix"):
+        KernelFlow(K, jnp.ones(3))
+    with pytest.raises(ValueError, match="`y0` must be a matrix of shape"):
         KernelFlow(K, y).check(jnp.ones((3, 1)))
+    with pytest.raises(ValueError, match="`y0` must be a tuple of matrices"):
+        KernelFlow(K, y, jnp.ones((5, 3))).check(y)
+    with pytest.raises(ValueError, match="`problem` must be a problem"):
+        FactorFlow(K)
+    KernelFlow([[1.0]], [[2.0]]).check(jnp.ones((1, 1)))

@@ -49,12 +49,17 @@ def test_identity_and_orthogonal_products_have_equal_singular_values(depth, key)
         np.testing.assert_allclose(singular_values(factors), 0.01, rtol=1e-12)
 
 
-BAD = {"depth": (0, 0.1, None), "scale": (2, 0.0, None), "width": (2, 0.1, 0)}
+BAD = {
+    "depth": (0, 0.1, None),
+    "scale": (2, 0.0, None),
+    "infinite scale": (2, float("inf"), None),
+    "width": (2, 0.1, 0),
+}
 
 
 @pytest.mark.parametrize("make", RANDOM)
 @pytest.mark.parametrize("name", BAD)
 def test_bad_arguments_are_refused_by_name(make, name, key):
     depth, scale, width = BAD[name]
-    with pytest.raises(ValueError, match=f"`{name}` must be"):
+    with pytest.raises(ValueError, match=f"`{name.split()[-1]}` must be"):
         make(completion(), depth, scale, width=width, key=key)

@@ -112,6 +112,28 @@ def test_lowered_end_to_end_flow_is_the_formula_in_the_singular_basis():
     np.testing.assert_allclose(rate, stated, rtol=1e-10, atol=1e-10)
 
 
+def test_names_of_shared_products_do_not_clash_with_the_users():
+    """A user's matrix called like the first shared product keeps its value."""
+    p, q = MatrixSymbol("product_0", n, n), MatrixSymbol("q", n, n)
+    derivation = derive(Trace(p.T * q.T * q * p) / 2, [p, q])
+    values = {"product_0": jnp.eye(2) * 3, "q": jnp.array([[1.0, 2.0], [0.0, 1.0]])}
+    loss = lambda v: 0.5 * jnp.sum((v["q"] @ v["product_0"]) ** 2)
+    for name, rate in lower(derivation)(0.0, values, {}).items():
+        np.testing.assert_allclose(rate, -jax.grad(loss)(values)[name])
+
+
+def test_two_symbols_of_one_name_are_refused():
+    scalar = sp.Symbol("X", real=True)
+    with pytest.raises(LoweringError, match="two symbols are named `X`"):
+        lower(derive(scalar * Trace(A.T * X), [X]))
+
+
+def test_a_field_may_depend_on_time():
+    time = sp.Symbol("t", real=True)
+    rates = lower(derive(sp.exp(-time) * y**2, [y]))
+    np.testing.assert_allclose(rates(1.5, {"y": 2.0}, {})["y"], -4 * np.exp(-1.5))
+
+
 def test_lowering_is_cached():
     assert lower(factor_flow(3)) is lower(factor_flow(3))
 
@@ -168,6 +190,23 @@ def test_depth_two_mode_is_the_logistic_curve():
     np.testing.assert_allclose(s, logistic(t, 0.01, 1.5), rtol=ROUNDING)
 
 
+@pytest.mark.parametrize("depth", [2, 3, 4])
+@pytest.mark.parametrize("start", [0.1, 0.9, 1.0, 2.5])
+def test_modes_are_differentiable_in_all_arguments(depth, start):
+    s, point, h = lower(mode_solution(depth)), (0.7, start, 1.0), 1e-5
+    for i in range(3):
+        shifted = [tuple(x + d * h * (i == j) for j, x in enumerate(point)) for d in (1, -1)]
+        difference = (s(*shifted[0]) - s(*shifted[1])) / (2 * h)
+        assert float(jax.grad(s, argnums=i)(*point)) == pytest.approx(float(difference), abs=1e-8)
+
+
 def test_inverted_modes_refuse_negative_times():
     with pytest.raises(Exception, match="must not be negative"):
         lower(mode_solution(3))(-1.0, 0.1, 1.0)
+
+
+@pytest.mark.parametrize("depth", [2, 3])
+@pytest.mark.parametrize(("start", "target"), [(0.0, 1.0), (-0.1, 1.0), (0.1, 0.0)])
+def test_modes_refuse_what_is_not_positive(depth, start, target):
+    with pytest.raises(Exception, match="must be positive"):
+        lower(mode_solution(depth))(1.0, start, target)

@@ -53,6 +53,8 @@ def test_repeated_observations_that_agree_count_once():
 
 NAN, INF = float("nan"), float("inf")
 BAD = {
+    "one size": (([0], [0], [1.0], 4), "`shape` must be two positive integers, but it is 4"),
+    "complex": (([0], [0], [1j], (2, 2)), "`values` must be real"),
     "empty": (([], [], [], (2, 2)), "`rows` must be a list of at least one index"),
     "lengths": (([0, 1], [0], [1.0], (2, 2)), "must have one length"),
     "outside": (([0, 2], [0, 1], [1.0, 1.0], (2, 2)), r"`rows\[1\]` is 2"),
@@ -65,6 +67,7 @@ BAD = {
 }
 
 
+@pytest.mark.usefixtures("as_a_user")
 @pytest.mark.parametrize(("arguments", "message"), BAD.values(), ids=BAD.keys())
 def test_bad_observations_are_refused_by_name(arguments, message):
     with pytest.raises(ValueError, match=message):
@@ -72,6 +75,8 @@ def test_bad_observations_are_refused_by_name(arguments, message):
 
 
 BAD_MATRICES = {
+    "no number": (np.ones((2, 2)), NAN, "`observed` must be a fraction, a number or a mask"),
+    "a truth value": (np.ones((2, 2)), True, "`observed` must be a fraction, a number or a mask"),
     "vector": (np.ones(3), 1, "`target` must be a matrix"),
     "infinite": (np.array([[INF, 1.0]]), 1, "1 infinities"),
     "none": (np.ones((2, 2)), 0, "`observed` must select between 1 and all 4"),
@@ -101,6 +106,19 @@ def test_a_matrix_of_another_shape_has_no_loss():
     """Indexing alone would read a larger matrix without complaint."""
     with pytest.raises(ValueError, match=r"`product` must have shape \(5, 4\)"):
         completion((5, 4)).loss(jnp.ones((6, 6)))
+
+
+def test_held_out_entries_need_a_matrix_of_the_same_shape_with_something_left():
+    problem = MatrixCompletion.from_matrix(np.ones((2, 3)), observed=np.ones((2, 3), bool))
+    with pytest.raises(ValueError, match=r"`target` must have shape \(2, 3\)"):
+        problem.held_out(np.ones((3, 2)))
+    with pytest.raises(ValueError, match="`target` must have known entries"):
+        problem.held_out(np.ones((2, 3)))
+
+
+def test_values_that_overflow_single_precision_are_refused():
+    with jax.enable_x64(False), pytest.raises(ValueError, match=r"`values\[0\]` is inf"):
+        MatrixCompletion([0], [0], [1e300], (2, 2))
 
 
 def test_a_split_that_leaves_nothing_is_refused(key):

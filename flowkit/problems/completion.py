@@ -61,7 +61,8 @@ class MatrixCompletion(AbstractProblem):
             raise ValueError(
                 f"Argument `values` must be real, but its type is {np.asarray(values).dtype}."
             )
-        values = np.asarray(jnp.asarray(values, dtype=float))  # in the precision that JAX is set to
+        with np.errstate(over="ignore"):  # an overflow is refused below, as a value
+            values = np.asarray(values).astype(jnp.zeros(()).dtype)
         _check_values(rows, cols, values)
         rows, cols, values = _without_repeats(rows, cols, values)
         self.rows, self.cols = jnp.asarray(rows), jnp.asarray(cols)

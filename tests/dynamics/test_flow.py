@@ -217,15 +217,21 @@ def test_progress_is_shown(key, capfd):
 BAD = {
     "decreasing times": ({"ts": [0.0, 2.0, 1.0]}, r"`ts\[1\]` is 2 and `ts\[2\]` is 1"),
     "equal times": ({"ts": [0.0, 0.0]}, "`ts` must be strictly increasing"),
-    "one time": ({"ts": [0.0]}, "`ts` must be at least two finite times"),
+    "one time": ({"ts": [0.0]}, "`ts` must be at least two real times"),
     "infinite time": ({"ts": [0.0, np.inf]}, "1 non-finite values"),
-    "negative rtol": ({"rtol": -1.0}, "`rtol` must be positive, but it is -1.0"),
-    "zero atol": ({"atol": 0.0}, "`atol` must be positive"),
+    "negative rtol": ({"rtol": -1.0}, "`rtol` must be a positive number, but it is -1.0"),
+    "zero atol": ({"atol": 0.0}, "`atol` must be a positive number"),
+    "words for times": ({"ts": ["a", "b"]}, "`ts` must be at least two real times"),
+    "words for rtol": ({"rtol": "small"}, "`rtol` must be a positive number"),
+    "complex state": ({"y0": (jnp.ones((5, 4), complex),)}, "`y0` must be real"),
+    "no error estimate": ({"solver": dfx.Euler()}, "`solver` must be a Diffrax solver with an"),
+    "observables without names": ({"observables": [effective_rank]}, "`observables` must map"),
     "state not finite": ({"y0": (jnp.full((5, 4), jnp.nan),)}, "`y0` must be finite"),
     "state of the wrong shape": ({"y0": (jnp.ones((4, 5)),)}, "`y0` must hold factors"),
 }
 
 
+@pytest.mark.usefixtures("as_a_user")
 @pytest.mark.parametrize(("change", "message"), BAD.values(), ids=BAD.keys())
 def test_bad_input_is_refused_by_name(change, message):
     problem = completion((5, 4))
@@ -250,6 +256,55 @@ def test_a_plain_function_is_no_field():
 def test_train_loss_refuses_what_no_loss_reaches():
     with pytest.raises(ValueError, match="`value` must be positive"):
         fk.until.train_loss(0.0)
+
+
+def test_every_save_is_kept_in_single_precision():
+    """0.7 has no exact single: the last time must not be lost to its rounding."""
+    with jax.enable_x64(False):
+        system = Observed(TARGET)
+        start = jnp.zeros(TARGET.shape)
+        trajectory = fk.integrate(fk.FactorFlow(system.problem), (start,), [0.0, 0.35, 0.7])
+        np.testing.assert_array_equal(trajectory.ts, [0.0, 0.35, 0.7])
+        np.testing.assert_allclose(trajectory.at(0.7)[0], system.exact(start, 0.7), atol=1e-5)
+
+
+@pytest.mark.parametrize("solver", [None, fk.dynamics.RKC2()])
+@pytest.mark.parametrize("begin", [0.0, 100.0])
+def test_until_does_not_mind_when_the_clock_begins(begin, solver, key):
+    problem = completion()
+    factors = fk.initial.gaussian(problem, 2, 0.1, key=key)
+    field = fk.FactorFlow(problem)
+    trajectory = fk.integrate(
+        field, factors, [begin, begin + 1e3], until=fk.until.train_loss(1e-2), solver=solver
+    )
+    assert trajectory.result.successful
+    assert float(field.loss(trajectory.final)) == pytest.approx(1e-2, rel=1e-9)
+    for state, last in zip(trajectory.at(trajectory.final_time), trajectory.final, strict=True):
+        assert np.array_equal(state, last)
+
+
+def test_dense_output_keeps_no_more_than_the_steps_that_were_taken(key):
+    problem = completion()
+    factors = fk.initial.gaussian(problem, 2, 0.1, key=key)
+    trajectory = fk.integrate(fk.FactorFlow(problem), factors, [0, 10], dense=True)
+    solution = getattr(trajectory.interpolation, "__self__")  # noqa: B009  (pyright knows no method)
+    kept = solution.interpolation.infos["k"][0].shape[0]
+    assert trajectory.stats["num_steps"] <= kept <= 2 * (trajectory.stats["num_steps"] + 1)
+
+
+def test_any_loss_of_any_state_flows():
+    """A harmonic well in a dictionary: y(t) = y(0) e^{-t}."""
+    field = fk.ModelFlow(lambda y: 0.5 * jnp.sum(y["a"] ** 2))
+    trajectory = fk.integrate(field, {"a": jnp.ones(3)}, [0.0, 1.0, 2.0], rtol=1e-9)
+    np.testing.assert_allclose(trajectory.at(2.0)["a"], np.exp(-2.0), rtol=1e-8)
+    with pytest.raises(ValueError, match="`loss` must return one number"):
+        fk.integrate(fk.ModelFlow(lambda y: y), jnp.ones(2), [0.0, 1.0])
+
+
+def test_trajectories_print_in_a_line_or_two(key):
+    problem = completion()
+    factors = fk.initial.gaussian(problem, 2, 0.1, key=key)
+    assert len(repr(fk.integrate(fk.FactorFlow(problem), factors, [0, 1]))) < 500
 
 
 @pytest.mark.parametrize("solver", [None, fk.dynamics.RKC2()])

@@ -131,7 +131,7 @@ def test_a_jacobian_of_zero_is_no_harm():
     np.testing.assert_allclose(solution.ys[0], 2.0, rtol=1e-12)
 
 
-def test_dense_output_is_of_third_order_between_steps():
+def test_dense_output_keeps_the_order_between_steps():
     """Cubic Hermite interpolation of a second-order solution: the solution's error dominates."""
     exact = lambda t: 1 / (1 + t)
     solve = lambda steps: dfx.diffeqsolve(
