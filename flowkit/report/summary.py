@@ -9,10 +9,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from rich.box import HORIZONTALS
 from rich.table import Table
 
 from flowkit.claim import Claim, Verdict
 
+ARXIV_WIDTH = len("arXiv:1802.06509,")  # stays whole on a narrow console
 PACKAGES = ("sympy", "jax", "diffrax", "equinox", "optax", "numpy", "scipy", "scikit-learn")
 
 
@@ -59,9 +61,11 @@ class Report:
 
     def table(self) -> Table:
         """A Rich table: claim, source, what was measured, expected, verdict."""
-        table = Table(title=self.summary(), title_justify="left", show_lines=True)
-        for heading in ("claim", "source", "measured", "expected", "verdict"):
-            table.add_column(heading, overflow="fold")
+        table = Table(title=self.summary(), title_justify="left", show_lines=True, box=HORIZONTALS)
+        for heading in ("claim", "source", "measured", "expected"):
+            least = ARXIV_WIDTH if heading == "source" else None
+            table.add_column(heading, overflow="fold", min_width=least)
+        table.add_column("verdict", no_wrap=True)
         for entry in self.entries:
             verdict = entry.verdict
             colour = "green" if verdict.passed else "bold red"
