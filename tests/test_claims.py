@@ -48,8 +48,7 @@ def test_a_wrong_exponent_breaks_the_singular_value_law(monkeypatch):
 def test_a_wrong_depth_breaks_the_closed_forms(monkeypatch):
     wrong = lambda depth: symbolic.mode_solution(depth + 1)
     monkeypatch.setattr(factorization, "mode_solution", wrong)
-    monkeypatch.setattr(factorization, "MODE_DEPTHS", (2,))
-    assert not factorization._check_modes().passed
+    assert not factorization._check_modes((2,)).passed
 
 
 def test_a_wrong_depth_breaks_the_end_to_end_flow(monkeypatch):
@@ -85,7 +84,6 @@ def test_a_large_start_breaks_the_recovery_of_low_rank(monkeypatch):
 def test_a_shallow_network_breaks_the_completion_of_temperatures(monkeypatch):
     right = completion._complete
     monkeypatch.setattr(completion, "_complete", lambda split, depth: right(split, 1))
-    monkeypatch.setattr(completion, "QUICK_SPLITS", 1)
     assert not _check("completion of real temperatures").passed
 
 

@@ -18,7 +18,8 @@ from flowkit.trajectory import Trajectory
 SCALE = 1e-3  # of the product at the start: small enough that depth decides
 TRAIN_RMSE = 0.1  # degrees Fahrenheit at which training stops; the data are given to 0.1
 TAIL_RTOL = 1e-3  # RKC2; crossing times are right to 0.5 %, held-out errors to 0.1 %
-SPLITS, QUICK_SPLITS = 5, 2
+SPLITS, QUICK_SPLITS = 5, 1
+DEPTHS, QUICK_DEPTHS = (1, 2, 3), (1, 3)
 SYNTHETIC_SIZE, SYNTHETIC_RANK, SYNTHETIC_OBSERVED, SYNTHETIC_LOSS = 100, 5, 2000, 1e-6
 
 
@@ -37,7 +38,11 @@ def completion_claims(*, quick: bool) -> tuple[Claim, ...]:
             statement="From 30 % of a year of hourly temperatures (NOAA's hourly normals of "
             "Seattle), depth 3 halves the held-out error of row-plus-column means at least.",
             source="method: arXiv:1905.13655; data: NOAA, public domain",
-            check=lambda: _check_temperatures(QUICK_SPLITS if quick else SPLITS),
+            check=lambda: (
+                _check_temperatures(QUICK_SPLITS, QUICK_DEPTHS)
+                if quick
+                else _check_temperatures(SPLITS, DEPTHS)
+            ),
         ),
     )
 
@@ -48,7 +53,8 @@ def _check_synthetic() -> Verdict:
     target = jax.random.normal(left, (n, rank)) @ jax.random.normal(right, (rank, n))
     target = n * target / jnp.linalg.norm(target)
     problem = MatrixCompletion.from_matrix(target, observed=SYNTHETIC_OBSERVED, key=entries)
-    numbers = {"effective rank, truth": float(effective_rank(target))}
+    rank_of = jax.jit(effective_rank)
+    numbers = {"effective rank, truth": float(rank_of(target))}
     errors = {}
     for depth in (2, 3):
         factors = initial.gaussian(problem, depth, SCALE, key=start)
@@ -59,7 +65,7 @@ def _check_synthetic() -> Verdict:
         product = end_to_end(trajectory.final)
         errors[depth] = float(jnp.mean((product - target) ** 2))
         numbers[f"reconstruction error, depth {depth}"] = errors[depth]
-        numbers[f"effective rank, depth {depth}"] = float(effective_rank(product))
+        numbers[f"effective rank, depth {depth}"] = float(rank_of(product))
         numbers[f"accepted steps, depth {depth}"] = trajectory.stats["num_accepted_steps"]
     return Verdict(
         passed=errors[3] < 1e-3 and errors[2] >= 30 * errors[3],
@@ -96,9 +102,9 @@ def _losses(split: StandardisedProblem) -> dict[str, LossOf]:
     return {"train": LossOf(split.problem), "held out": LossOf(split.held_out)}
 
 
-def _check_temperatures(splits: int) -> Verdict:
+def _check_temperatures(splits: int, depths: tuple[int, ...]) -> Verdict:
     first = standardised(seed=0)
-    trajectories = {depth: _complete(first, depth) for depth in (1, 2, 3)}
+    trajectories = {depth: _complete(first, depth) for depth in depths}
     rows = [_one_split(seed) for seed in range(splits)]
     by_depth = {
         f"depth {depth}, split 0": first.rmse(end_to_end(trajectory.final))
@@ -113,7 +119,7 @@ def _check_temperatures(splits: int) -> Verdict:
         passed=max(ratios) <= 0.5,
         kind="measured",
         measured=f"held-out RMSE {', '.join(f'{error:.2f}' for error in by_depth.values())} F at "
-        f"depths 1, 2, 3 on split 0; over {splits} paired splits {span('depth 3')} at depth 3, "
+        f"depths {', '.join(map(str, depths))} on split 0; over {splits} paired splits {span('depth 3')} at depth 3, "
         f"{span('row-plus-column means')} by means (ratio {max(ratios):.2f} at worst), "
         f"{span('least squares with offsets')} by tuned alternating least squares",
         expected="ratio to row-plus-column means at most 0.5 on every split",
@@ -158,8 +164,8 @@ def _error_chart(split: StandardisedProblem, trajectories: dict[int, Trajectory]
         log_x=True,
         log_y=True,
         reverse_x=True,
-        caption="Depth 1 fits the observed hours and learns nothing about the others; depths 2 "
-        "and 3 find one mode after another, and depth 3 ends lower.",
+        caption="Depth 1 fits the observed hours and learns nothing about the others; deeper "
+        "factorizations find one mode after another, and depth 3 ends lowest.",
     )
 
 
@@ -167,8 +173,8 @@ def _rmse_along(
     trajectory: Trajectory, split: StandardisedProblem, name: str
 ) -> Float[np.ndarray, " time"]:
     """A recorded loss as an error in degrees, with that of the final state at its end."""
-    losses = [*trajectory.observables[name], _losses(split)[name](trajectory.final)]
-    return split.deviation * np.sqrt(losses)
+    last = _losses(split)[name](trajectory.final)
+    return split.deviation * np.sqrt(np.append(trajectory.observables[name], last))
 
 
 def _matrix_chart(split: StandardisedProblem, trajectories: dict[int, Trajectory]) -> Chart:

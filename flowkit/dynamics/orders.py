@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import optax
 from jaxtyping import Float, PyTree, Scalar
-from scipy import stats
+from scipy import special
 
 from flowkit.agreement import Numbers, compare, fitted_order
 from flowkit.dynamics.descent import descend
@@ -115,5 +115,5 @@ def _interval(
     rates: Float[np.ndarray, " rates"], errors: Float[np.ndarray, " rates"]
 ) -> tuple[float, float]:
     (slope, _), covariance = np.polyfit(np.log(rates), np.log(errors), 1, cov=True)
-    reach = stats.t.ppf((1 + CONFIDENCE) / 2, len(errors) - 2) * np.sqrt(covariance[0, 0])
+    reach = special.stdtrit(len(errors) - 2, (1 + CONFIDENCE) / 2) * np.sqrt(covariance[0, 0])
     return float(slope - reach), float(slope + reach)
