@@ -119,8 +119,9 @@ def _check_temperatures(splits: int, depths: tuple[int, ...]) -> Verdict:
         passed=max(ratios) <= 0.5,
         kind="measured",
         measured=f"held-out RMSE {', '.join(f'{error:.2f}' for error in by_depth.values())} F at "
-        f"depths {', '.join(map(str, depths))} on split 0; over {splits} paired splits {span('depth 3')} at depth 3, "
-        f"{span('row-plus-column means')} by means (ratio {max(ratios):.2f} at worst), "
+        f"depths {', '.join(map(str, depths))} on split 0; over all {splits} splits, paired: "
+        f"{span('depth 3')} at depth 3, {span('row-plus-column means')} by means "
+        f"(ratio {max(ratios):.2f} at worst), "
         f"{span('least squares with offsets')} by tuned alternating least squares",
         expected="ratio to row-plus-column means at most 0.5 on every split",
         numbers=numbers,
