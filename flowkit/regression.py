@@ -4,9 +4,10 @@ from typing import final
 
 import equinox as eqx
 import jax.numpy as jnp
-from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Num
+
+from flowkit.kernels.base import check_finite
 
 Time = float | int | Float[Array, ""]
 
@@ -201,14 +202,7 @@ def _rounding(size: Float[Array, ""], points: int) -> Float[Array, ""]:
 def _finite(
     values: Num[ArrayLike, "..."], argument: str, dtype: jnp.dtype | type[float]
 ) -> Float[Array, "..."]:
-    array = jnp.asarray(values).astype(dtype)
-    sentence = f"Argument `{argument}` must be finite, but it holds nan or infinity."
-    bad = ~jnp.isfinite(array).all()
-    if isinstance(bad, Tracer):
-        return eqx.error_if(array, bad, sentence)
-    if bad:
-        raise ValueError(sentence)
-    return array
+    return check_finite(argument, jnp.asarray(values).astype(dtype))
 
 
 def _start(

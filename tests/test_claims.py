@@ -1,6 +1,7 @@
 """Every claim of the catalogue holds, and fails where the theory is changed."""
 
 import dataclasses
+import json
 
 import jax
 import numpy as np
@@ -154,6 +155,17 @@ def test_a_report_without_a_place_is_refused_before_the_work(made_up_catalogue, 
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(ValueError, match="`out` must be a folder"):
         verify(out=tmp_path / "taken")
+
+
+def test_a_kill_leaves_what_was_checked(made_up_catalogue, tmp_path):
+    """SystemExit is not caught, so nothing runs after it: as for a kill."""
+    made_up_catalogue(first=True, second=SystemExit(), third=True)
+    with pytest.raises(SystemExit):
+        verify(out=tmp_path)
+    data = json.loads((tmp_path / "report.json").read_text())
+    assert [claim["name"] for claim in data["claims"]] == ["first"]
+    assert data["not_checked"] == ["second", "third"]
+    assert data["passed"] is False
 
 
 def test_an_unknown_name_is_refused(made_up_catalogue):

@@ -32,7 +32,8 @@ def verify(
     """Check the catalogue of claims, or some of it.
 
     Needs float64: set `jax.config.update("jax_enable_x64", True)` first; the command line does.
-    Ctrl-C ends the run with a report of what was checked until then.
+    Ctrl-C ends the run with a report of what was checked until then; after a kill `report.json`
+    still holds it.
 
     Args:
         names: Names of the claims to check, or one name; by default all.
@@ -51,11 +52,12 @@ def verify(
             'The claims must be checked in float64: `jax.config.update("jax_enable_x64", True)`.'
         )
     claims = _select(all_claims(quick=quick), [names] if isinstance(names, str) else names)
-    if out is not None:
-        _make_folder(Path(out))
-    report = _run(claims, console or Console(quiet=True))
-    if out is not None:
-        report.write(out)
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        _make_folder(folder)
+    report = _run(claims, console or Console(quiet=True), folder)
+    if folder is not None:
+        report.write(folder)
     return report
 
 
@@ -83,7 +85,7 @@ def _select(claims: Sequence[Claim], names: Iterable[str] | None) -> Sequence[Cl
     return [known[name] for name in wanted]
 
 
-def _run(claims: Sequence[Claim], console: Console) -> Report:
+def _run(claims: Sequence[Claim], console: Console, folder: Path | None) -> Report:
     entries: list[Entry] = []
     columns = (
         SpinnerColumn(),
@@ -99,9 +101,15 @@ def _run(claims: Sequence[Claim], console: Console) -> Report:
                 progress.update(task, description=f"checking {escape(claim.name)}")
                 entries.append(_check(claim))
                 progress.advance(task)
+                if folder is not None:  # so that a kill loses the claim at hand alone
+                    _report(claims, entries).write_json(folder)
                 console.print(_line(entries[-1]), highlight=False)
         except KeyboardInterrupt:
             console.print("interrupted; reporting what was checked", style="yellow")
+    return _report(claims, entries)
+
+
+def _report(claims: Sequence[Claim], entries: Sequence[Entry]) -> Report:
     remaining = tuple(claim.name for claim in claims[len(entries) :])
     return Report(entries=tuple(entries), remaining=remaining)
 

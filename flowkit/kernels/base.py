@@ -180,10 +180,10 @@ def _check_input(
         raise ValueError(f"Argument `{name}` must be real, but it has dtype {array.dtype}.")
     if not jnp.issubdtype(array.dtype, jnp.floating):
         array = array.astype(float)
-    return _check_finite(name, array)
+    return check_finite(name, array)
 
 
-def _check_finite(name: str, array: Float[Array, "..."]) -> Float[Array, "..."]:
+def check_finite(name: str, array: Float[Array, "..."]) -> Float[Array, "..."]:
     """Refuse nan and infinity: at once, or at run time while JAX traces."""
     sentence = f"Argument `{name}` must be finite, but it holds nan or infinity."
     bad = ~jnp.isfinite(array).all()

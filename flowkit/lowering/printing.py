@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import sympy as sp
 from jaxtyping import Array, Float
 from sympy import MatrixExpr
-from sympy.printing.codeprinter import PrintMethodNotImplementedError
 from sympy.printing.numpy import JaxPrinter
 
 from flowkit.symbolic.gradient import Expression
@@ -164,13 +163,10 @@ def compile_expressions(
             raise LoweringError(f"Cannot lower `{expression}`: {names} is neither state nor data.")
     helpers = (symmetric_power, guarded_root, guarded_arccos)
     modules = [{helper.__name__: helper for helper in helpers}, "jax"]
-    try:
-        return sp.lambdify(
-            arguments,
-            tuple(expressions),
-            modules=modules,
-            printer=printer({"fully_qualified_modules": False, "inline": True}),
-            cse=share_products,  # pyright: ignore[reportArgumentType]  (a callable is documented)
-        )
-    except PrintMethodNotImplementedError as error:
-        raise LoweringError(f"Cannot lower: {error}".splitlines()[0]) from error
+    return sp.lambdify(
+        arguments,
+        tuple(expressions),
+        modules=modules,
+        printer=printer({"fully_qualified_modules": False, "inline": True}),
+        cse=share_products,  # pyright: ignore[reportArgumentType]  (a callable is documented)
+    )

@@ -85,6 +85,13 @@ class Report:
             "not_checked": list(self.remaining),
         }
 
+    def write_json(self, folder: Path) -> None:
+        """Write `report.json` into an existing folder, whole or not at all."""
+        text = json.dumps(self.as_dict(), indent=2, allow_nan=False)
+        unfinished = folder / "report.json.part"
+        unfinished.write_text(text + "\n", encoding="utf-8")
+        unfinished.replace(folder / "report.json")
+
     def write(self, folder: str | Path) -> Path:
         """Write `report.json`, the figures as PNG and `index.html` into a folder.
 
@@ -99,8 +106,7 @@ class Report:
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self.as_dict(), indent=2, allow_nan=False)
-        (folder / "report.json").write_text(text + "\n", encoding="utf-8")
+        self.write_json(folder)
         figures: dict[str, list[bytes]] = {}
         for entry in self.entries:
             figures[entry.claim.name] = [draw(chart) for chart in entry.verdict.charts]
