@@ -1,0 +1,11 @@
+"""Vector fields: what is integrated, each built on a lowered derivation."""
+
+from flowkit.fields.base import AbstractVectorField as AbstractVectorField
+from flowkit.fields.factors import (
+    FactorFlow as FactorFlow,
+    check_factors as check_factors,
+    check_problem as check_problem,
+)
+from flowkit.fields.kernel import KernelFlow as KernelFlow
+from flowkit.fields.model import ModelFlow as ModelFlow, check_scalar_loss as check_scalar_loss
+from flowkit.fields.product import EndToEndFlow as EndToEndFlow
