@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from os import PathLike
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,9 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Num, PyTree
+
+if TYPE_CHECKING:
+    import xarray
 
 Times = Sequence[int | float] | Num[np.ndarray | Array, " time"]
 
@@ -37,7 +42,8 @@ class Trajectory:
         final_time: The time of `final`; before the last requested time where `until` fired.
         observables: What was recorded at `ts`, by name, along a leading time axis.
         result: Whether the solve succeeded, and why it ended.
-        stats: Counts of work done, such as `num_accepted_steps` and `num_evaluations`.
+        stats: Counts of work done, such as `num_accepted_steps` and `num_evaluations`, and under
+            `phases` what each solver did.
         clock: What `ts` counts: "flow time", or "steps" for a descent without a learning rate.
         interpolation: The state at any time in between, where `dense=True` was asked for.
     """
@@ -46,9 +52,9 @@ class Trajectory:
     states: PyTree = field(repr=False)
     final: PyTree = field(repr=False)
     final_time: float
-    observables: Mapping[str, Array] = field(repr=False)
+    observables: Mapping[str, PyTree] = field(repr=False)
     result: Result
-    stats: Mapping[str, int | float]
+    stats: Mapping[str, Any]
     clock: str = FLOW_TIME
     interpolation: Callable[[float], PyTree] | None = field(default=None, repr=False)
 
@@ -91,6 +97,50 @@ class Trajectory:
             return True
         return self.interpolation is not None and bool(self.ts[0] <= t <= self.final_time)
 
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the trajectory to a `.npz`, `.nc` (NetCDF) or `.zarr` path; see `flowkit.storage`.
+
+        Args:
+            path: Where to; what stands there is replaced once the new file is complete.
+
+        Raises:
+            ValueError: the suffix is none of these, or the trajectory holds what is no number.
+            ImportError: `.nc` and `.zarr` need the extra `labelled`.
+        """
+        from flowkit.storage import save_trajectory
+
+        save_trajectory(self, path)
+
+    @staticmethod
+    def load(path: str | PathLike[str], *, like: PyTree = None) -> "Trajectory":
+        """Read what `save` wrote, bit for bit, without the interpolant of a dense trajectory.
+
+        Args:
+            path: Where from.
+            like: A state of the same structure, needed where states are Equinox modules or named
+                tuples.
+
+        Returns:
+            The trajectory.
+
+        Raises:
+            ValueError: the file holds no trajectory, or `like` is missing or does not fit.
+            FileNotFoundError: there is no such file.
+        """
+        from flowkit.storage import load_trajectory
+
+        return load_trajectory(path, like=like)
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """The trajectory as a labelled dataset, with the coordinate `time`.
+
+        Raises:
+            ImportError: the extra `labelled` is not installed.
+        """
+        from flowkit.storage import to_dataset
+
+        return to_dataset(self)
+
 
 def checked_times(ts: Times) -> Float[np.ndarray, " time"]:
     """Save times as an array, refused unless at least two, finite and strictly increasing."""
@@ -117,20 +167,13 @@ def checked_times(ts: Times) -> Float[np.ndarray, " time"]:
 
 
 def checked_state(y0: PyTree) -> PyTree:
-    """An initial state of finite real arrays, outside of any JAX transformation."""
-    leaves = jax.tree.leaves(y0)
-    if any(isinstance(leaf, Tracer) for leaf in leaves):
-        raise ValueError(
-            "Argument `y0` must be concrete, but it is being traced: a whole trajectory runs "
-            "outside of `jax.jit`, `jax.grad` and `jax.vmap`."
-        )
-    for i, leaf in enumerate(leaves):
-        values = np.asarray(leaf)
-        if values.dtype.kind not in "fiu" and not jnp.issubdtype(values.dtype, jnp.floating):
-            raise ValueError(
-                f"Argument `y0` must be real, but its leaf {i} is of type {values.dtype}."
-            )
-        if not np.isfinite(values).all():
+    """An initial state of real arrays, finite as far as their values are known."""
+    for i, leaf in enumerate(jax.tree.leaves(y0)):
+        traced = isinstance(leaf, Tracer)
+        dtype = leaf.dtype if traced else np.asarray(leaf).dtype
+        if dtype.kind not in "fiu" and not jnp.issubdtype(dtype, jnp.floating):
+            raise ValueError(f"Argument `y0` must be real, but its leaf {i} is of type {dtype}.")
+        if not traced and not np.isfinite(np.asarray(leaf)).all():
             raise ValueError(f"Argument `y0` must be finite, but its leaf {i} is not.")
     return jax.tree.map(_as_floating, y0)
 

@@ -1,21 +1,42 @@
 """Conditions that end an integration, each a real function whose root is located."""
 
 import abc
+from collections.abc import Callable, Mapping
 from typing import final
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree, Scalar
 
-from flowkit.fields import AbstractVectorField
+from flowkit.fields import AbstractVectorField, position
+
+UNLEARNT = 0.5  # of the initial loss: above it, a slow flow is leaving a saddle, not converging
 
 
 class AbstractCondition(eqx.Module):
-    """A condition on the state: `gap` is positive before it holds and zero where it begins to."""
+    """A condition along a trajectory, prepared by `begin` and then asked for its `gap`."""
 
     @abc.abstractmethod
-    def gap(self, field: AbstractVectorField, y: PyTree) -> Scalar:
-        """Signed distance to the condition, smooth along a trajectory."""
+    def begin(
+        self,
+        field: AbstractVectorField,
+        t0: Float[Array, ""],
+        y0: PyTree,
+        observables: Mapping[str, Callable],
+    ) -> "AbstractCondition":
+        """The condition for one integration, which may refer to where that starts."""
+
+    @abc.abstractmethod
+    def gap(self, field: AbstractVectorField, t: Float[Array, ""], state: PyTree) -> Scalar:
+        """Positive before the condition holds, zero where it begins to; smooth in between.
+
+        Args:
+            field: The flow.
+            t: The time.
+            state: The state that is integrated: `position(field, state)` is what is trained.
+        """
 
     @abc.abstractmethod
     def describe(self) -> str:
@@ -28,14 +49,110 @@ class TrainLoss(AbstractCondition):
 
     value: Float[Array, ""]
 
-    def gap(self, field: AbstractVectorField, y: PyTree) -> Scalar:
-        return jnp.log(field.loss(y)) - jnp.log(self.value)
+    def begin(self, field, t0, y0, observables) -> "TrainLoss":
+        return self
+
+    def gap(self, field: AbstractVectorField, t: Float[Array, ""], state: PyTree) -> Scalar:
+        return jnp.log(_loss(field, state).astype(self.value.dtype)) - jnp.log(self.value)
 
     def describe(self) -> str:
         return f"train loss fell to {float(self.value):g}"
 
 
-def train_loss(value: float) -> TrainLoss:
+@final
+class RelativeChange(AbstractCondition):
+    """The state has settled: over a time as long as the past it would hardly move.
+
+    Holds where (t - t0) |dy/dt| <= tolerance |y|, and the loss is below half its first value: from
+    a small initialisation a flow first rests near a saddle, with no loss removed.
+    """
+
+    tolerance: Float[Array, ""]
+    start: Float[Array, ""] | None = None
+    first_loss: Float[Array, ""] | None = None
+
+    def begin(self, field, t0, y0, observables) -> "RelativeChange":
+        return RelativeChange(self.tolerance, t0, jnp.asarray(field.loss(y0)))
+
+    def gap(self, field: AbstractVectorField, t: Float[Array, ""], state: PyTree) -> Scalar:
+        if self.start is None or self.first_loss is None:
+            raise RuntimeError("The condition was asked for its gap before it was begun.")
+        moved = (t - self.start) * _size(field(t, state)) / _size(state)
+        settled = jnp.log(moved) - jnp.log(self.tolerance)
+        learnt = jnp.log(_loss(field, state)) - jnp.log(UNLEARNT * self.first_loss)
+        return jnp.where(t > self.start, jnp.maximum(settled, learnt), 1.0)
+
+    def describe(self) -> str:
+        return f"the relative change fell to {float(self.tolerance):g}"
+
+
+@final
+class AtTime(AbstractCondition):
+    """The clock has reached a time."""
+
+    value: Float[Array, ""]
+
+    def begin(self, field, t0, y0, observables) -> "AtTime":
+        return self
+
+    def gap(self, field: AbstractVectorField, t: Float[Array, ""], state: PyTree) -> Scalar:
+        return self.value - t
+
+    def describe(self) -> str:
+        return f"the time reached {float(self.value):g}"
+
+
+@final
+class ObservableReaches(AbstractCondition):
+    """A recorded observable has come to a value, from whichever side it started."""
+
+    name: str
+    value: Float[Array, ""]
+    function: Callable[[PyTree], Scalar] | None = None
+    side: Float[Array, ""] | None = None
+
+    def begin(self, field, t0, y0, observables) -> "ObservableReaches":
+        if self.name not in observables:
+            raise ValueError(
+                f"Argument `until` must name one of the `observables` {sorted(observables)}, but "
+                f"it names {self.name!r}."
+            )
+        function = observables[self.name]
+        first = np.asarray(eqx.filter_jit(function)(y0))
+        if first.shape != ():
+            raise ValueError(
+                f"Argument `until` must name an observable that is one number, but {self.name!r} "
+                f"has shape {first.shape}."
+            )
+        side = jnp.sign(jnp.asarray(first, self.value.dtype) - self.value)
+        return ObservableReaches(self.name, self.value, function, side)
+
+    def gap(self, field: AbstractVectorField, t: Float[Array, ""], state: PyTree) -> Scalar:
+        if self.function is None or self.side is None:
+            raise RuntimeError("The condition was asked for its gap before it was begun.")
+        return self.side * (self.function(position(field, state)) - self.value)
+
+    def describe(self) -> str:
+        return f"{self.name} reached {float(self.value):g}"
+
+
+@final
+class FirstOf(AbstractCondition):
+    """The first of several conditions."""
+
+    conditions: tuple[AbstractCondition, ...]
+
+    def begin(self, field, t0, y0, observables) -> "FirstOf":
+        return FirstOf(tuple(c.begin(field, t0, y0, observables) for c in self.conditions))
+
+    def gap(self, field: AbstractVectorField, t: Float[Array, ""], state: PyTree) -> Scalar:
+        return jnp.min(jnp.stack([c.gap(field, t, state) for c in self.conditions]))
+
+    def describe(self) -> str:
+        return " or ".join(condition.describe() for condition in self.conditions)
+
+
+def train_loss(value: int | float) -> TrainLoss:
     """Stop where the training loss falls to `value`; the root is found on its logarithm.
 
     Args:
@@ -47,6 +164,81 @@ def train_loss(value: float) -> TrainLoss:
     Raises:
         ValueError: `value` is not positive.
     """
-    if not value > 0:
-        raise ValueError(f"Argument `value` must be positive, but it is {value!r}.")
-    return TrainLoss(jnp.asarray(value, dtype=float))
+    return TrainLoss(_positive("value", value))
+
+
+def relative_change(tolerance: int | float) -> RelativeChange:
+    """Stop where the flow has settled: (t - t0) |dy/dt| <= tolerance |y| in Euclidean norms.
+
+    A flow that converges as e^{-t} or as a power of t meets it; one that still leaves the saddle of
+    a small initialisation does not, as half of the first loss has to be gone. A saddle met later,
+    between two modes that are learnt one after the other, may meet a loose tolerance.
+
+    Args:
+        tolerance: The relative change over a time as long as the past, positive.
+
+    Returns:
+        A condition for `integrate(until=...)`.
+
+    Raises:
+        ValueError: `tolerance` is not positive.
+    """
+    return RelativeChange(_positive("tolerance", tolerance))
+
+
+def time(value: int | float) -> AtTime:
+    """Stop at a time of the field's clock, as one of several conditions in `first_of`."""
+    return AtTime(_finite("value", value))
+
+
+def observable(name: str, value: int | float) -> ObservableReaches:
+    """Stop where a recorded observable reaches a value, from above or from below.
+
+    Args:
+        name: A name in the `observables` given to `integrate`; its values must be single numbers.
+        value: The value, finite.
+
+    Returns:
+        A condition for `integrate(until=...)`.
+
+    Raises:
+        ValueError: `value` is not finite; from `integrate`, the observable is missing or an array.
+    """
+    return ObservableReaches(name, _finite("value", value))
+
+
+def first_of(*conditions: AbstractCondition) -> FirstOf:
+    """Stop at whichever condition holds first.
+
+    Raises:
+        ValueError: there are none, or one is not a condition.
+    """
+    if not conditions or not all(isinstance(c, AbstractCondition) for c in conditions):
+        raise ValueError(
+            f"Argument `conditions` must be conditions such as until.train_loss(1e-6), but they "
+            f"are {conditions!r}."
+        )
+    return FirstOf(conditions)
+
+
+def _loss(field: AbstractVectorField, state: PyTree) -> Scalar:
+    return field.loss(position(field, state))
+
+
+def _size(tree: PyTree) -> Scalar:
+    return jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(tree)))
+
+
+def _finite(name: str, value: object) -> Float[Array, ""]:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise ValueError(f"Argument `{name}` must be a number, but it is {value!r}.")
+    if not np.isfinite(value):
+        raise ValueError(f"Argument `{name}` must be finite, but it is {value!r}.")
+    return jnp.asarray(value, dtype=float)
+
+
+def _positive(name: str, value: object) -> Float[Array, ""]:
+    number = _finite(name, value)
+    if not number > 0:
+        raise ValueError(f"Argument `{name}` must be positive, but it is {value!r}.")
+    return number

@@ -25,7 +25,7 @@ ROOMS = {
     "matplotlib": ("report/",),
 }
 SYMBOLIC_KNOWS = {"sympy", "flowkit", "numpy"}
-HEAVY = ("matplotlib", "sklearn", "cvxpy", "dask")
+HEAVY = ("matplotlib", "sklearn", "cvxpy", "dask", "xarray", "netCDF4", "zarr")
 LONGEST_FILE = 300
 
 

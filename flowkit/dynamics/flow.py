@@ -1,26 +1,28 @@
 """Integration of a vector field by Diffrax."""
 
-import math
+import dataclasses
 from collections.abc import Mapping
-from typing import Any, cast
+from os import PathLike
 
 import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
-from jax.typing import DTypeLike
-from jaxtyping import Float, PyTree, Scalar
+from jax import lax
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Scalar
 
-from flowkit.dynamics.stabilized import RKC2
-from flowkit.dynamics.stepping import StallGuard
-from flowkit.fields import AbstractVectorField
+from flowkit.dynamics.checkpoint import Checkpoint, checkpoint_in
+from flowkit.dynamics.dense import join
+from flowkit.dynamics.meter import meter
+from flowkit.dynamics.policy import DEFAULT_POLICY, Watched
+from flowkit.dynamics.run import Run
+from flowkit.dynamics.stepping import StepControl
+from flowkit.dynamics.traced import check_traceable, is_traced, solve_traced
+from flowkit.fields import AbstractVectorField, lift, position
 from flowkit.observables import Observable, checked_observables, record
 from flowkit.trajectory import Result, Times, Trajectory, checked_state, checked_times
 from flowkit.until import AbstractCondition
-
-ROOT_ULPS = 4  # units of rounding to which an event is located: on the dense output that is cheap
 
 
 def integrate(
@@ -35,7 +37,9 @@ def integrate(
     atol: int | float | None = None,
     dense: bool = False,
     max_steps: int | None = None,
+    key: PRNGKeyArray | None = None,
     progress: bool = False,
+    checkpoint: str | PathLike[str] | None = None,
 ) -> Trajectory:
     """Integrate a flow and record it at given times.
 
@@ -45,19 +49,24 @@ def integrate(
         ts: Times to save at, strictly increasing, in the field's clock.
         observables: Functions of the state to record at every saved time.
         until: Ends the integration where it begins to hold; `final` is the state there.
-        solver: A Diffrax solver; by default `diffrax.Tsit5()`. `RKC2()` for stiff flows, as in
-            the tail of training or from a tiny initialisation.
+        solver: A Diffrax solver. By default a policy: `diffrax.Tsit5()`, and the stabilized
+            `RKC2()` for as long as stability limits the step, as in the tail of training or from
+            a tiny initialisation; `stats["phases"]` says which solver took which steps.
         rtol: Relative tolerance of a step.
-        atol: Absolute tolerance; by default `rtol` times the largest root mean square of a leaf
-            of `y0`, so that it scales with the initialisation.
-        dense: Keep an interpolant, so that `Trajectory.at` answers at any time. The flow is
-            solved twice, first to count the steps whose coefficients are to be kept.
-        max_steps: Give up after so many steps; unlimited by default.
-        progress: Show a progress meter over the time span.
+        atol: Absolute tolerance; by default `rtol` times the root mean square of each leaf of the
+            state at the start, so that it scales with the initialisation.
+        dense: Keep an interpolant, so that `Trajectory.at` answers at any time.
+        max_steps: Give up after so many steps; unlimited by default, 4096 where gradients are
+            taken.
+        key: Draws the noise of a stochastic field, which needs it; no other field takes one.
+        progress: Show how far the integration is.
+        checkpoint: A folder to keep the run in. The same call resumes from it after a kill, with
+            the result of a run that was never stopped, bit for bit.
 
     Returns:
-        The trajectory. A solve that fails is returned too, with the reason in `result`; what it
-        saved may be infinite, and `compare` refuses it.
+        The trajectory. A solve that fails is returned too, with the reason in `result`, and so is
+        one that was interrupted (Ctrl-C): what it saved up to there is right, and `compare` refuses
+        it as incomplete.
 
     Raises:
         ValueError: a time, state, or tolerance is not usable; the message says which.
@@ -70,30 +79,65 @@ def integrate(
     ts = checked_times(ts)
     y0 = checked_state(y0)
     field.check(y0)
-    solver = dfx.Tsit5() if solver is None else solver
-    if not isinstance(solver, dfx.AbstractAdaptiveSolver):
-        raise ValueError(
-            f"Argument `solver` must be a Diffrax solver with an error estimate, but it is a "
-            f"`{type(solver).__name__}`."
-        )
     observables = checked_observables(observables)
     _check_tolerances(rtol, atol)
-    atol = _default_atol(y0, rtol) if atol is None else atol
-    rate, gap = _at_start(field, jnp.asarray(ts[0]), y0, until)
+    solvers = _as_solvers(solver)
+    controller = lambda state: StepControl(jnp.asarray(rtol, float), _tolerances(state, rtol, atol))
+    if is_traced(field, y0):
+        check_traceable(until=until, dense=dense, progress=progress, checkpoint=checkpoint)
+        state = lift(field, jnp.asarray(ts[0]), y0)
+        arguments = (ts, observables, solvers[0], controller(state), max_steps)
+        return solve_traced(field, state, *arguments)
+    t0 = jnp.asarray(ts[0])
+    until = None if until is None else until.begin(field, t0, y0, observables)
+    state, rate, gap = _at_start(field, t0, y0, until)
     if not _is_finite(rate):
         raise ValueError(
             "Argument `y0` must be a state at which the field is finite, but its rate there is not."
         )
     if gap <= 0:
         return _already_there(field, y0, ts, until, observables)
+    if dense and checkpoint is not None:
+        raise ValueError("Argument `dense` must be False with a `checkpoint`, but it is True.")
+    keep = checkpoint_in(
+        checkpoint, field=field, y0=y0, ts=ts, until=until, solver=solvers, rtol=rtol, atol=atol
+    )
+    run = Run(field, ts, solvers, controller(state), until, max_steps, dense)
+    run.start(y0, state)
+    _finish(run, keep, shown=progress)
+    return _as_trajectory(run, observables)
 
-    controller = StallGuard(jnp.asarray(rtol), jnp.asarray(atol))
-    arguments = (field, y0, jnp.asarray(ts), controller, until, solver)
-    solution = _solve(*arguments, False, max_steps, progress)  # noqa: FBT003
-    if dense:
-        enough = 2 ** math.ceil(math.log2(int(solution.stats["num_steps"]) + 1))
-        solution = _solve(*arguments, True, enough, False)  # noqa: FBT003
-    return _as_trajectory(field, solution, ts, until, solver, observables)
+
+def _finish(run: Run, keep: Checkpoint | None, *, shown: bool) -> None:
+    """Step on until the run ends or is interrupted."""
+    if keep is not None:
+        keep.restore(run)
+    try:
+        with meter(run, shown=shown) as show:
+            for progress in run.stretches():
+                show(progress)
+                if keep is not None:
+                    keep.write(progress)
+    except KeyboardInterrupt:
+        if keep is not None:
+            keep.write(run.progress, now=True)
+        run.interrupt()
+    else:
+        if keep is not None:
+            keep.write(run.progress, now=True)
+
+
+def _as_solvers(solver: dfx.AbstractSolver | None) -> tuple[Watched, ...]:
+    if solver is None:
+        return DEFAULT_POLICY
+    if not isinstance(solver, dfx.AbstractAdaptiveSolver):
+        raise ValueError(
+            f"Argument `solver` must be a Diffrax solver with an error estimate, but it is a "
+            f"`{type(solver).__name__}`."
+        )
+    if isinstance(solver, dfx.AbstractRungeKutta) and solver.scan_kind is None:
+        solver = dataclasses.replace(solver, scan_kind="lax")  # as no derivative is taken
+    return (Watched(solver),)
 
 
 def _check_tolerances(rtol: float, atol: float | None) -> None:
@@ -103,109 +147,54 @@ def _check_tolerances(rtol: float, atol: float | None) -> None:
             raise ValueError(f"Argument `{name}` must be a positive number, but it is {value!r}.")
 
 
+def _tolerances(state: PyTree, rtol: float, atol: float | None) -> PyTree[Float[Array, ""]]:
+    """Absolute tolerance by leaf; a leaf that starts at zero is measured by the largest one."""
+    if atol is not None:
+        return jax.tree.map(lambda leaf: jnp.asarray(atol, float), state)
+    return _scaled_by_size(lax.stop_gradient(state), jnp.asarray(rtol, float))
+
+
+@eqx.filter_jit
+def _scaled_by_size(state: PyTree, rtol: Float[Array, ""]) -> PyTree[Float[Array, ""]]:
+    leaves, structure = jax.tree.flatten(state)
+    squares = [jnp.mean(jnp.square(leaf)) if leaf.size else jnp.zeros(()) for leaf in leaves]
+    sizes = [jnp.sqrt(square).astype(float) for square in squares]
+    largest = jnp.stack([*sizes, jnp.zeros(())]).max()
+    largest = jnp.where(largest > 0, largest, 1.0)
+    units = [rtol * jnp.where(size > 0, size, largest) for size in sizes]
+    return jax.tree.unflatten(structure, units)
+
+
 @eqx.filter_jit
 def _at_start(
     field: AbstractVectorField, t0: Scalar, y0: PyTree, until: AbstractCondition | None
-) -> tuple[PyTree, Scalar]:
-    """The first rate, and how far the condition is from holding."""
-    gap = jnp.array(jnp.inf) if until is None else until.gap(field, y0)
-    return field(t0, y0), gap
+) -> tuple[PyTree, PyTree, Scalar]:
+    """The lifted state, its first rate, and how far the condition is from holding."""
+    state = lift(field, t0, y0)
+    gap = jnp.array(jnp.inf) if until is None else until.gap(field, t0, state)
+    return state, field(t0, state), gap
 
 
 def _is_finite(state: PyTree) -> bool:
     return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
 
 
-@eqx.filter_jit
-def _solve(field, y0, ts, controller, until, solver, dense, max_steps, progress) -> dfx.Solution:
-    saves = [dfx.SubSaveAt(ts=ts), dfx.SubSaveAt(t1=True)]
-    return dfx.diffeqsolve(
-        dfx.ODETerm(field),
-        solver,
-        t0=ts[0],
-        t1=ts[-1],
-        dt0=None,
-        y0=y0,
-        saveat=dfx.SaveAt(subs=saves, dense=dense, solver_state=True),
-        stepsize_controller=controller,
-        event=None if until is None else _event(field, until, ts.dtype),
-        adjoint=dfx.ForwardMode(),
-        max_steps=max_steps,
-        progress_meter=dfx.TextProgressMeter() if progress else dfx.NoProgressMeter(),
-        throw=False,
-    )
-
-
-def _event(field: AbstractVectorField, until: AbstractCondition, dtype: DTypeLike) -> dfx.Event:
-    """The condition's root by bisection, to a few units of rounding of the time.
-
-    Optimistix stops a bisection only where the function is small as well, which a steep one never
-    is at the nearest time there is. Scaled down it always is, so that the bracket alone decides.
-    """
-    limits = jnp.finfo(dtype)
-
-    def gap(t, y, args, **kwargs):
-        return until.gap(field, y) * float(limits.tiny) ** 0.5
-
-    tolerance = ROOT_ULPS * float(limits.eps)
-    return dfx.Event(gap, root_finder=optx.Bisection(rtol=tolerance, atol=tolerance))
-
-
-def _default_atol(y0: PyTree, rtol: float) -> float:
-    sizes = [float(np.sqrt(np.mean(np.square(leaf)))) for leaf in jax.tree.leaves(y0)]
-    return rtol * (max(sizes, default=0.0) or 1.0)
-
-
-def _as_trajectory(
-    field: AbstractVectorField,
-    solution: dfx.Solution,
-    ts: Float[np.ndarray, " time"],
-    until: AbstractCondition | None,
-    solver: dfx.AbstractSolver,
-    observables: Mapping[str, Observable],
-) -> Trajectory:
-    (_, end), (saved, last) = cast(tuple, solution.ts), cast(tuple, solution.ys)
-    final = jax.tree.map(lambda leaf: leaf[0], last)
-    completed = bool(solution.result == dfx.RESULTS.successful)
-    final_time = float(ts[-1]) if completed else float(end[0])
-    reached = completed | (ts.astype(end.dtype) <= end[0])
-    if not completed:
-        saved = jax.tree.map(lambda leaf: leaf[: reached.sum()], saved)
+def _as_trajectory(run: Run, observables: Mapping[str, Observable]) -> Trajectory:
+    done = run.progress
+    last = bool(done.result and done.result.successful and not done.fired)
+    ts = run.ts[: done.num_saved]
+    states = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *done.chunks)
     return Trajectory(
-        ts=ts[reached],
-        states=saved,
-        final=final,
-        final_time=final_time,
-        observables=record(observables, saved),
-        result=_result(solution, final, until),
-        stats=_stats(solution, solver),
-        clock=field.clock,
-        interpolation=solution.evaluate if solution.interpolation is not None else None,
+        ts=ts,
+        states=states,
+        final=position(run.flow, done.carry.state),
+        final_time=float(run.ts[-1]) if last else done.t,
+        observables=record(observables, states),
+        result=done.result,
+        stats=run.stats(),
+        clock=run.flow.clock,
+        interpolation=join(run.flow, done.pieces) if done.pieces else None,
     )
-
-
-def _result(solution: dfx.Solution, final: PyTree, until: AbstractCondition | None) -> Result:
-    if not _is_finite(final):
-        return Result(successful=False, reason="the state is not finite")
-    if solution.result == dfx.RESULTS.event_occurred and until is not None:
-        return Result(successful=True, reason=until.describe())
-    if solution.result == dfx.RESULTS.successful:
-        return Result(successful=True, reason="reached the last time")
-    return Result(successful=False, reason=dfx.RESULTS[solution.result].splitlines()[0])
-
-
-def _stats(solution: dfx.Solution, solver: dfx.AbstractSolver) -> dict[str, int]:
-    stats = {
-        name: int(solution.stats[name])
-        for name in ("num_steps", "num_accepted_steps", "num_rejected_steps")
-    }
-    if isinstance(solver, RKC2):
-        stats["num_evaluations"] = int(cast(Any, solution.solver_state).num_evaluations)
-    elif isinstance(solver, dfx.AbstractERK) and isinstance(solver.tableau, dfx.ButcherTableau):
-        tableau = solver.tableau
-        per_step = tableau.num_stages - int(tableau.fsal)
-        stats["num_evaluations"] = stats["num_steps"] * per_step + 2  # 2: to pick the first step
-    return stats
 
 
 def _already_there(
@@ -218,6 +207,7 @@ def _already_there(
     """The trajectory of one point, where the condition holds from the start."""
     reason = "" if until is None else until.describe()
     states = jax.tree.map(lambda leaf: leaf[None], y0)
+    counts = ("num_steps", "num_accepted_steps", "num_rejected_steps", "num_evaluations")
     return Trajectory(
         ts=ts[:1],
         states=states,
@@ -225,8 +215,6 @@ def _already_there(
         final_time=float(ts[0]),
         observables=record(observables, states),
         result=Result(successful=True, reason=f"{reason} before the first step"),
-        stats=dict.fromkeys(
-            ("num_steps", "num_accepted_steps", "num_rejected_steps", "num_evaluations"), 0
-        ),
+        stats=dict.fromkeys(counts, 0),
         clock=field.clock,
     )

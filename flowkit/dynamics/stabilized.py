@@ -1,48 +1,37 @@
-"""Stabilized explicit Runge-Kutta methods: many stages buy stability, not order.
+"""Stabilized explicit methods of order two: Runge-Kutta-Chebyshev and Runge-Kutta-Legendre.
 
-Gradient flows are stiff with a real negative spectrum (minus a Hessian). An s-stage Chebyshev
-method is stable up to a step of about 0.65 s^2 / (spectral radius), so its cost grows with the
-square root of the stiffness, without Jacobians or linear solves.
+Both are recursions of three terms that follow the recursion of an orthogonal polynomial, so that
+any number of stages is stable and no coefficient is stored.
 """
 
-from typing import Any, ClassVar, final
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, final
 
-import diffrax as dfx
 import equinox as eqx
-import jax
 import jax.numpy as jnp
-from jax import lax
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PyTree
+
+from flowkit.dynamics.stages import (
+    AbstractStabilized,
+    Flat,
+    Radius,
+    StabilizedState as StabilizedState,
+    Step,
+    StepEnd,
+)
 
 DAMPING = 2 / 13  # epsilon of the RKC papers: damps the interior of the stability interval
 STABILITY = 0.653  # the real stability interval is about 0.653 (s^2 - 1): (2/3) (1 - DAMPING 2/15)
-RADIUS_MARGIN = 1.2  # power iteration approaches the spectral radius from below
-COLD_ITERATIONS = 20  # before the direction is known; afterwards it is warm from step to step
 
 
 @final
-class _State(eqx.Module):
-    """What is carried from step to step."""
-
-    direction: Float[Array, " size"]
-    warm: Array
-    num_evaluations: Int[Array, ""]
-
-
-@final
-class RKC2(dfx.AbstractAdaptiveSolver):
+class RKC2(AbstractStabilized):
     """Second-order Runge-Kutta-Chebyshev method with an adaptive number of stages.
 
-    For stiff systems whose Jacobian has a real negative spectrum, as every gradient flow has. The
-    spectral radius comes from power iteration through Jacobian-vector products, warm-started from
-    step to step. Has an embedded error estimate and cubic Hermite dense output. Use it in any
-    `diffrax.diffeqsolve` with an `ODETerm`; its stage loop is dynamic, so reverse-mode
-    differentiation is not supported.
-
-    Attributes:
-        power_iterations: Jacobian-vector products per step for the spectral radius.
-        max_stages: The most stages a step may use; a longer step is rejected.
+    For stiff systems whose Jacobian has a real negative spectrum, as every gradient flow has;
+    s stages are stable up to a step of 0.65 (s^2 - 1) / (spectral radius), and damp what is stiff.
+    Has an error estimate and cubic Hermite dense output; use it in any `diffrax.diffeqsolve` with
+    an `ODETerm`. `AbstractStabilized` says what the attributes mean.
 
     Source:
         Sommeijer, Shampine, Verwer 1998, "RKC: an explicit solver for parabolic PDEs". Checked by
@@ -51,8 +40,9 @@ class RKC2(dfx.AbstractAdaptiveSolver):
 
     power_iterations: int = 2
     max_stages: int = 400
-    term_structure: ClassVar[Any] = dfx.ODETerm
-    interpolation_cls: ClassVar[Any] = dfx.ThirdOrderHermitePolynomialInterpolation
+    spectral_radius: Radius = None
+    reverse: bool = eqx.field(static=True, default=False, kw_only=True)
+    least_stages: ClassVar[int] = 2
 
     def order(self, terms: PyTree) -> int:
         return 2
@@ -60,93 +50,149 @@ class RKC2(dfx.AbstractAdaptiveSolver):
     def error_order(self, terms: PyTree) -> int:
         return 3
 
-    def init(self, terms, t0, t1, y0, args) -> _State:
-        flat, _ = ravel_pytree(y0)
-        direction = jax.random.normal(jax.random.key(0), flat.shape, flat.dtype)
-        return _State(direction / jnp.linalg.norm(direction), jnp.zeros((), bool), jnp.array(0))
+    def stages_for(self, scaled_step: Float[Array, ""]) -> Float[Array, ""]:
+        return jnp.maximum(jnp.ceil(jnp.sqrt(scaled_step / STABILITY + 1)), self.least_stages)
 
-    def func(self, terms, t0, y0, args) -> PyTree:
-        return terms.vf(t0, y0, args)
-
-    def step(self, terms, t0, t1, y0, args, solver_state: _State, made_jump):
-        del made_jump  # nothing is reused across a jump but the direction, which is only a guess
-        z0, unravel = ravel_pytree(y0)
-        h = jnp.asarray(terms.contr(t0, t1), z0.dtype)
-        rate = lambda t, z: ravel_pytree(terms.vf(t, unravel(z), args))[0]
-
-        f0, jvp = jax.linearize(lambda z: rate(t0, z), z0)
-        iterations = jnp.where(solver_state.warm, self.power_iterations, COLD_ITERATIONS)
-        direction, radius = _spectral_radius(jvp, solver_state.direction, iterations)
-        needed = jnp.ceil(jnp.sqrt(h * RADIUS_MARGIN * radius / STABILITY + 1.0))
-        stages = jnp.clip(needed, 2, self.max_stages).astype(int)
-
-        z1 = _chebyshev_step(rate, t0, z0, f0, h, stages)
-        f1 = rate(t1, z1)
-        error = 0.8 * (z0 - z1) + 0.4 * h * (f0 + f1)
-        error = jnp.where(needed > self.max_stages, jnp.inf, error)
-
-        dense = {"y0": y0, "y1": unravel(z1), "k0": unravel(h * f0), "k1": unravel(h * f1)}
-        evaluations = solver_state.num_evaluations + stages + 1 + iterations
-        state = _State(direction, jnp.ones((), bool), evaluations)
-        return dense["y1"], unravel(error), dense, state, dfx.RESULTS.successful
+    def advance(self, step: Step, stages: Int[Array, ""]) -> StepEnd:
+        return _second_order_end(step, _chebyshev_step(step, stages))
 
 
-def _spectral_radius(
-    jvp, direction: Float[Array, " size"], iterations: Int[Array, ""]
-) -> tuple[Float[Array, " size"], Float[Array, ""]]:
-    """Power iteration; keeps the direction where the Jacobian maps it to zero."""
+@final
+class RKL2(AbstractStabilized):
+    """Second-order Runge-Kutta-Legendre method with an adaptive, odd number of stages.
 
-    def iterate(_, carry):
-        vector, _ = carry
-        image = jvp(vector)
-        size = jnp.linalg.norm(image)
-        return jnp.where(size > 0, image / jnp.where(size > 0, size, 1.0), vector), size
+    As `RKC2`, with Legendre polynomials: they decay inside the stability interval without a damping
+    parameter, and the interval is shorter, (s^2 + s - 2) / 4.
 
-    return lax.fori_loop(0, iterations, iterate, (direction, jnp.zeros((), direction.dtype)))
+    Source:
+        Meyer, Balsara, Aslam 2014, "A stabilized Runge-Kutta-Legendre method for explicit
+        super-time-stepping of parabolic and mixed equations", section 2.2. Checked by
+        tests/dynamics/test_stabilized.py.
+    """
+
+    power_iterations: int = 2
+    max_stages: int = 400
+    spectral_radius: Radius = None
+    reverse: bool = eqx.field(static=True, default=False, kw_only=True)
+    least_stages: ClassVar[int] = 3
+
+    def order(self, terms: PyTree) -> int:
+        return 2
+
+    def error_order(self, terms: PyTree) -> int:
+        return 3
+
+    def stages_for(self, scaled_step: Float[Array, ""]) -> Float[Array, ""]:
+        enough = jnp.ceil((jnp.sqrt(9 + 16 * scaled_step) - 1) / 2)
+        return jnp.maximum(2 * jnp.floor(enough / 2) + 1, self.least_stages)
+
+    def advance(self, step: Step, stages: Int[Array, ""]) -> StepEnd:
+        return _second_order_end(step, _legendre_step(step, stages))
 
 
-def _chebyshev_step(
-    rate, t0, z0: Float[Array, " size"], f0: Float[Array, " size"], h: Float[Array, ""], stages
-) -> Float[Array, " size"]:
-    """One step of the RKC recursion; stage j approximates the solution at t0 + c_j h."""
-    count = stages.astype(z0.dtype)
-    w0 = 1 + DAMPING / count**2
-    polynomials = _chebyshev(w0)
-    _, slope, curvature = polynomials(count)
-    w1 = slope / curvature
+def _second_order_end(step: Step, z1: Flat) -> StepEnd:
+    """The end of a step of order two, its error judged by the Hermite quadrature of its ends."""
+    f1 = step.rate(step.t1, z1)
+    return StepEnd(z1, f1, 0.8 * (step.z0 - z1) + 0.4 * step.h * (step.f0 + f1))
 
-    def b(j):
-        _, first, second = polynomials(jnp.maximum(j, 2.0))
-        return second / first**2
 
-    def c(j):
-        _, first, second = polynomials(jnp.maximum(j, 2.0))
-        whole = w1 * second / first
-        return jnp.where(j < 2, jnp.where(j < 1, 0.0, b(j) * w1), whole)
+class _Weights(NamedTuple):
+    """Stage j of the recursion: its weight b_j, the rest a_j = 1 - b_j P_j, its time c_j."""
+
+    b: Float[Array, ""]
+    a: Float[Array, ""]
+    c: Float[Array, ""]
+
+
+class _Chebyshev(NamedTuple):
+    """T_j and its first two derivatives at a point above 1, and what they grew by from j - 1 on.
+
+    In growth nothing cancels, however close the point is to 1.
+    """
+
+    value: Float[Array, ""]
+    slope: Float[Array, ""]
+    bend: Float[Array, ""]
+    growth: tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]
+
+    def following(self, excess: Float[Array, ""]) -> "_Chebyshev":
+        """The next ones, at the point 1 + excess."""
+        value, slope, bend, (of_value, of_slope, of_bend) = self
+        of_value = of_value + 2 * excess * value
+        of_slope = of_slope + 2 * excess * slope + 2 * value
+        of_bend = of_bend + 2 * excess * bend + 4 * slope
+        growth = (of_value, of_slope, of_bend)
+        return _Chebyshev(value + of_value, slope + of_slope, bend + of_bend, growth)
+
+
+def _chebyshev_step(step: Step, stages: Int[Array, ""]) -> Flat:
+    """The recursion of RKC2."""
+    count = stages.astype(step.h.dtype)
+    excess = DAMPING / count**2
+    w0 = 1 + excess
+    w1 = _chebyshev_ratio(count, excess)
+
+    def weights(polynomials: _Chebyshev) -> _Weights:
+        value, slope, bend, _ = polynomials
+        b = bend / slope**2
+        return _Weights(b, 1 - b * value, w1 * bend / slope)
+
+    def following(j, polynomials):
+        polynomials = polynomials.following(excess)
+        return weights(polynomials), polynomials, 2 * w0, jnp.ones_like(w0)
+
+    one, none = jnp.ones_like(w0), jnp.zeros_like(w0)
+    start = _Chebyshev(w0, one, none, (excess, one, none))
+    b = weights(start.following(excess)).b
+    first = _Weights(b, 1 - b * w0, b * w1)
+    return _recursion(step, stages, first, start, following, w1 / w0)
+
+
+def _chebyshev_ratio(count: Float[Array, ""], excess: Float[Array, ""]) -> Float[Array, ""]:
+    """T_s' / T_s'' at 1 + excess, by closed forms: accurate for s of order excess^(-1/2)."""
+    sinh_squared = excess * (2 + excess)
+    angle = 2 * jnp.arcsinh(jnp.sqrt(excess / 2))
+    slope = count * jnp.sinh(count * angle) / jnp.sqrt(sinh_squared)
+    bend = (count**2 * jnp.cosh(count * angle) - (1 + excess) * slope) / sinh_squared
+    return slope / bend
+
+
+def _legendre_step(step: Step, stages: Int[Array, ""]) -> Flat:
+    """The recursion of RKL2."""
+    count = stages.astype(step.h.dtype)
+    w1 = 4 / (count**2 + count - 2)
+
+    def following(j, _):
+        b = (j**2 + j - 2) / (2 * j * (j + 1))
+        new = _Weights(b, 1 - b, w1 * (j**2 + j - 2) / 4)
+        return new, None, (2 * j - 1) / j, (j - 1) / j
+
+    third = jnp.full_like(w1, 1 / 3)
+    return _recursion(step, stages, _Weights(third, 1 - third, third * w1), None, following, w1)
+
+
+def _recursion(
+    step: Step,
+    stages: Int[Array, ""],
+    first: _Weights,
+    polynomials: Any,
+    following: Callable,
+    ratio: Float[Array, ""],
+) -> Flat:
+    """The last stage of a recursion that follows P_j = alpha x P_(j-1) - beta P_(j-2).
+
+    With mu = alpha b_j / b_(j-1) and nu = -beta b_j / b_(j-2), and `ratio` = w1 / w0,
+    z_j = (1 - mu - nu) z_0 + mu z_(j-1) + nu z_(j-2) + mu ratio h (f_(j-1) - a_(j-1) f_0).
+    """
+    _, _, _, z0, f0, h, repeat = step
 
     def stage(j, carry):
-        previous, before = carry
-        j = j.astype(z0.dtype)
-        mu, nu = 2 * w0 * b(j) / b(j - 1), -b(j) / b(j - 2)
-        mu_tilde = 2 * w1 * b(j) / b(j - 1)
-        gamma = -(1 - b(j - 1) * polynomials(j - 1)[0]) * mu_tilde
-        drift = mu_tilde * rate(t0 + c(j - 1) * h, previous) + gamma * f0
-        return (1 - mu - nu) * z0 + mu * previous + nu * before + h * drift, previous
+        previous, before, last, b_before, polynomials = carry
+        new, polynomials, alpha, beta = following(j.astype(h.dtype), polynomials)
+        mu, nu = alpha * new.b / last.b, -beta * new.b / b_before
+        drift = mu * ratio * h * (step.at(last.c, previous) - last.a * f0)
+        z = (1 - mu - nu) * z0 + mu * previous + nu * before + drift
+        return z, previous, new, last.b, polynomials
 
-    first_stage = z0 + b(jnp.ones_like(count)) * w1 * h * f0
-    last, _ = lax.fori_loop(2, stages + 1, stage, (first_stage, z0))
-    return last
-
-
-def _chebyshev(w0: Float[Array, ""]):
-    """T_j, T_j' and T_j'' at w0 > 1, for real j, by hyperbolic functions."""
-    angle = jnp.arccosh(w0)
-    sinh = jnp.sinh(angle)
-
-    def at(j):
-        value = jnp.cosh(j * angle)
-        first = j * jnp.sinh(j * angle) / sinh
-        second = (j * j * value - w0 * first) / (w0**2 - 1)
-        return value, first, second
-
-    return at
+    carry = (z0 + first.c * h * f0, z0, first, first.b, polynomials)
+    return repeat(2, stages + 1, stage, carry)[0]

@@ -1,33 +1,55 @@
-"""Step-size control that ends instead of stalling."""
+"""Step-size control that can pause, that counts work, and that ends instead of stalling."""
 
 from typing import final
 
 import diffrax as dfx
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import optimistix as optx
-from jaxtyping import Array, Float, PyTree, Scalar
+from jaxtyping import Array, Float, Int, PyTree, Scalar
 
+UNLIMITED = 2**31 - 1  # steps, until an allowance is set
 SMALLEST_STEP = 4  # units of rounding of the time: a smaller step would not move it
 
 
 @final
-class StallGuard(dfx.AbstractAdaptiveStepSizeController):
-    """Diffrax's PI controller, with a solve that cannot go on ended as a failure.
+class ControlState(eqx.Module):
+    """What step-size control remembers from step to step.
 
-    Diffrax shrinks the step for ever where the field is not a number or blows up: a fixed `dtmin`
-    would end that, but no one value suits both a tiny first step and a distant last time. Here a
-    step fails when it is too small to move the time it starts from.
+    Attributes:
+        inverse_errors: Reciprocals of the last two scaled errors, for the PI rule.
+        t: Where the next step starts.
+        dt: Its length.
+        allowance: Steps that may be tried before the solve pauses.
+        num_evaluations: Evaluations of the field so far, those of rejected steps included.
+    """
+
+    inverse_errors: tuple[Scalar, Scalar]
+    t: Scalar
+    dt: Scalar
+    allowance: Int[Array, ""]
+    num_evaluations: Int[Array, ""]
+
+
+@final
+class StepControl(dfx.AbstractAdaptiveStepSizeController):
+    """Diffrax's PI controller for a `Watched` solver, with three additions.
+
+    It pauses after an allowance of steps, so that a long solve returns to Python now and then. It
+    counts the evaluations of every step, which a solver cannot do as its state is restored after
+    a rejected step. It ends a solve that cannot go on: where the field is not a number or blows
+    up, Diffrax shrinks the step for ever. A fixed `dtmin` would end that, but no one value suits
+    both a tiny first step and a distant last time; here a step fails when it is too small to move
+    the time it starts from.
+
+    Attributes:
+        rtol: Relative tolerance.
+        atol: Absolute tolerance of every leaf of the state.
     """
 
     rtol: Float[Array, ""]
-    atol: Float[Array, ""]
-    controller: dfx.PIDController
-
-    def __init__(self, rtol: Float[Array, ""], atol: Float[Array, ""]):
-        self.rtol, self.atol = rtol, atol
-        self.controller = dfx.PIDController(
-            rtol=rtol, atol=atol, pcoeff=0.2, icoeff=0.4, norm=self.norm
-        )
+    atol: PyTree[Float[Array, ""]]
 
     @staticmethod
     def norm(error: PyTree) -> Scalar:
@@ -35,19 +57,42 @@ class StallGuard(dfx.AbstractAdaptiveStepSizeController):
         size = optx.rms_norm(error)
         return jnp.where(jnp.isnan(size), jnp.inf, size)
 
+    @property
+    def _pi(self) -> dfx.PIDController:
+        """The PI rule for a state measured in units of `atol`."""
+        return dfx.PIDController(rtol=self.rtol, atol=1.0, pcoeff=0.2, icoeff=0.4, norm=self.norm)
+
+    def _scaled(self, y: PyTree) -> PyTree:
+        return jax.tree.map(lambda leaf, unit: leaf / unit.astype(leaf.dtype), y, self.atol)
+
     def wrap(self, direction):
         return self  # a PI controller needs no direction
 
     def init(self, terms, t0, t1, y0, dt0, args, func, error_order):
-        return self.controller.init(terms, t0, t1, y0, dt0, args, func, error_order)
+        atol = jnp.stack(jax.tree.leaves(self.atol)).max()
+        first = dfx.PIDController(rtol=self.rtol, atol=atol, norm=self.norm)
+        tnext, (last, before, _) = first.init(terms, t0, t1, y0, dt0, args, func, error_order)
+        counts = (jnp.array(UNLIMITED), jnp.array(2))  # two evaluations choose the first step
+        return tnext, ControlState((last, before), t0, tnext - t0, *counts)
 
-    def adapt_step_size(
-        self, t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state
-    ):
-        keep, t0, t1, jumped, state, result = self.controller.adapt_step_size(
-            t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state
+    def adapt_step_size(self, t0, t1, y0, y1_candidate, args, y_error, error_order, state):
+        error, evaluations = y_error
+        keep, t0, tnext, jumped, (last, before, _), result = self._pi.adapt_step_size(
+            t0,
+            t1,
+            self._scaled(y0),
+            self._scaled(y1_candidate),
+            args,
+            self._scaled(error),
+            error_order,
+            (*state.inverse_errors, False),
         )
+        dt = tnext - t0
+        allowance = state.allowance - 1
+        result = dfx.RESULTS.where(keep & (allowance <= 0), dfx.RESULTS.max_steps_reached, result)
         limits = jnp.finfo(jnp.result_type(t0))
-        stalled = t1 - t0 <= jnp.maximum(SMALLEST_STEP * limits.eps * jnp.abs(t0), limits.tiny)
+        stalled = dt <= jnp.maximum(SMALLEST_STEP * limits.eps * jnp.abs(t0), limits.tiny)
         result = dfx.RESULTS.where(stalled, dfx.RESULTS.dt_min_reached, result)
-        return keep, t0, t1, jumped, state, result
+        counted = state.num_evaluations + evaluations.astype(state.num_evaluations.dtype)
+        state = ControlState((last, before), t0, dt, allowance, counted)
+        return keep, t0, t0 + dt, jumped, state, result

@@ -1,6 +1,11 @@
 """Vector fields: what is integrated, each built on a lowered derivation."""
 
-from flowkit.fields.base import AbstractVectorField as AbstractVectorField
+from flowkit.fields.base import (
+    AbstractLiftedField as AbstractLiftedField,
+    AbstractVectorField as AbstractVectorField,
+    lift as lift,
+    position as position,
+)
 from flowkit.fields.factors import (
     FactorFlow as FactorFlow,
     check_factors as check_factors,

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Scalar
 
 
@@ -57,12 +58,11 @@ class MatrixCompletion(AbstractProblem):
         """
         self.shape = _checked_shape(shape)
         rows, cols = (_checked_indices(*a, self.shape) for a in (("rows", rows), ("cols", cols)))
-        if np.asarray(values).dtype.kind not in "fiu":
-            raise ValueError(
-                f"Argument `values` must be real, but its type is {np.asarray(values).dtype}."
-            )
+        values = values if isinstance(values, Tracer) else np.asarray(values)
+        if values.dtype.kind not in "fiu":
+            raise ValueError(f"Argument `values` must be real, but its type is {values.dtype}.")
         with np.errstate(over="ignore"):  # an overflow is refused below, as a value
-            values = np.asarray(values).astype(jnp.zeros(()).dtype)
+            values = values.astype(jnp.zeros(()).dtype)
         _check_values(rows, cols, values)
         rows, cols, values = _without_repeats(rows, cols, values)
         self.rows, self.cols = jnp.asarray(rows), jnp.asarray(cols)
@@ -187,12 +187,14 @@ def _checked_indices(name: str, indices, shape: tuple[int, int]) -> np.ndarray:
     return indices
 
 
-def _check_values(rows: np.ndarray, cols: np.ndarray, values: np.ndarray) -> None:
+def _check_values(rows: np.ndarray, cols: np.ndarray, values: np.ndarray | Array) -> None:
     if not rows.shape == cols.shape == values.shape:
         raise ValueError(
             f"Arguments `rows`, `cols` and `values` must have one length, but their shapes are "
             f"{rows.shape}, {cols.shape} and {values.shape}."
         )
+    if isinstance(values, Tracer):
+        return  # nothing is known of the numbers under `jax.grad`
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
         raise ValueError(
@@ -201,11 +203,15 @@ def _check_values(rows: np.ndarray, cols: np.ndarray, values: np.ndarray) -> Non
 
 
 def _without_repeats(
-    rows: np.ndarray, cols: np.ndarray, values: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rows: np.ndarray, cols: np.ndarray, values: np.ndarray | Array
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | Array]:
     order = np.lexsort((cols, rows))
     rows, cols, values = rows[order], cols[order], values[order]
     repeats = (rows[1:] == rows[:-1]) & (cols[1:] == cols[:-1])
+    if not repeats.any():
+        return rows, cols, values
+    if isinstance(values, Tracer):
+        raise ValueError("Argument `rows` must not repeat an entry while `values` is traced.")
     disagree = np.flatnonzero(repeats & (values[1:] != values[:-1]))
     if disagree.size:
         at = disagree[0]

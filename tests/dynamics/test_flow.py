@@ -179,7 +179,7 @@ def test_running_out_of_steps_is_a_failure_with_a_reason(key):
     factors = fk.initial.gaussian(problem, 2, 0.1, key=key)
     trajectory = fk.integrate(fk.FactorFlow(problem), factors, [0, 1e4], max_steps=5)
     assert not trajectory.result.successful
-    assert "maximum number of" in trajectory.result.reason
+    assert "`max_steps` = 5" in trajectory.result.reason
 
 
 @pytest.mark.parametrize("solver", [dfx.Tsit5(), dfx.Dopri8(), dfx.Heun()])
@@ -210,8 +210,7 @@ def test_progress_is_shown(key, capfd):
     problem = completion()
     factors = fk.initial.gaussian(problem, 2, 0.1, key=key)
     fk.integrate(fk.FactorFlow(problem), factors, [0, 10], progress=True)
-    jax.effects_barrier()
-    assert "%" in capfd.readouterr().out
+    assert "loss" in capfd.readouterr().out
 
 
 BAD = {
@@ -238,13 +237,6 @@ def test_bad_input_is_refused_by_name(change, message):
     arguments = {"y0": (jnp.ones((5, 4)),), "ts": [0.0, 1.0]} | change
     with pytest.raises(ValueError, match=message):
         fk.integrate(fk.FactorFlow(problem), **arguments)
-
-
-def test_tracing_through_a_whole_solve_is_refused_in_one_sentence():
-    problem = completion((5, 4))
-    solve = lambda W: fk.integrate(fk.FactorFlow(problem), (W,), [0.0, 1.0]).final[0].sum()
-    with pytest.raises(ValueError, match="`y0` must be concrete"):
-        jax.grad(solve)(jnp.ones((5, 4)))
 
 
 @pytest.mark.usefixtures("as_a_user")
@@ -281,15 +273,6 @@ def test_until_does_not_mind_when_the_clock_begins(begin, solver, key):
     assert float(field.loss(trajectory.final)) == pytest.approx(1e-2, rel=1e-9)
     for state, last in zip(trajectory.at(trajectory.final_time), trajectory.final, strict=True):
         assert np.array_equal(state, last)
-
-
-def test_dense_output_keeps_no_more_than_the_steps_that_were_taken(key):
-    problem = completion()
-    factors = fk.initial.gaussian(problem, 2, 0.1, key=key)
-    trajectory = fk.integrate(fk.FactorFlow(problem), factors, [0, 10], dense=True)
-    solution = getattr(trajectory.interpolation, "__self__")  # noqa: B009  (pyright knows no method)
-    kept = solution.interpolation.infos["k"][0].shape[0]
-    assert trajectory.stats["num_steps"] <= kept <= 2 * (trajectory.stats["num_steps"] + 1)
 
 
 def test_any_loss_of_any_state_flows():

@@ -1,0 +1,87 @@
+"""Integration under a JAX transformation: what `jax.grad`, `jax.jit` and `jax.vmap` go through."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Float, PyTree
+
+from flowkit.dynamics.policy import Watched
+from flowkit.dynamics.segment import begin
+from flowkit.dynamics.stages import AbstractStabilized
+from flowkit.dynamics.stepping import StepControl
+from flowkit.fields import AbstractVectorField, position
+from flowkit.observables import Observable, record
+from flowkit.trajectory import Result, Trajectory
+
+MOST_STEPS = 4096  # reverse mode keeps checkpoints, whose number must be known beforehand
+
+
+def is_traced(*trees: PyTree) -> bool:
+    """Whether a JAX transformation is at work on any leaf."""
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(trees))
+
+
+def check_traceable(**options: object) -> None:
+    """Refuse, by name, what needs the numbers of the solve while it runs."""
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise ValueError(
+            f"Argument `{given[0]}` must be left out where `integrate` is traced by `jax.grad`, "
+            f"`jax.jit` or `jax.vmap`, as it depends on the numbers of the solve."
+        )
+
+
+def solve_traced(
+    field: AbstractVectorField,
+    state: PyTree,
+    ts: Float[np.ndarray, " time"],
+    observables: Mapping[str, Observable],
+    solver: Watched,
+    controller: StepControl,
+    max_steps: int | None,
+) -> Trajectory:
+    """One solve in a single loop with checkpoints, differentiable in reverse mode.
+
+    Step sizes are constants for the derivative, which is the exact one of the steps that were
+    taken. A solve that fails raises when it runs, as a traced one cannot say so in its result.
+    """
+    solver = _for_reverse_mode(solver)
+    t0, t1 = jnp.asarray(ts[0]), jnp.asarray(ts[-1])
+    carry = begin(field, solver, controller, t0, t1, jax.lax.stop_gradient(state))
+    solution = dfx.diffeqsolve(
+        dfx.ODETerm(field),
+        solver,
+        t0=t0,
+        t1=t1,
+        dt0=jax.lax.stop_gradient(carry.control.dt),
+        y0=state,
+        saveat=dfx.SaveAt(ts=jnp.asarray(ts), fn=lambda t, y, args: position(field, y)),
+        stepsize_controller=controller,
+        adjoint=dfx.RecursiveCheckpointAdjoint(),
+        max_steps=MOST_STEPS if max_steps is None else max_steps,
+    )
+    return Trajectory(
+        ts=ts,
+        states=solution.ys,
+        final=jax.tree.map(lambda leaf: leaf[-1], solution.ys),
+        final_time=float(ts[-1]),
+        observables=record(observables, solution.ys),
+        result=Result(successful=True, reason="reached the last time"),
+        stats={},
+        clock=field.clock,
+    )
+
+
+def _for_reverse_mode(solver: Watched) -> Watched:
+    """The solver alone, with loops over its stages that reverse mode can pass."""
+    inner = solver.solver
+    if isinstance(inner, AbstractStabilized):
+        inner = dataclasses.replace(inner, reverse=True)
+    elif isinstance(inner, dfx.AbstractRungeKutta):
+        inner = dataclasses.replace(inner, scan_kind=None)
+    return Watched(inner)

@@ -1,0 +1,178 @@
+"""A run may pause, save, stop and resume between any two steps, and nothing changes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from systems import completion
+
+import flowkit as fk
+from flowkit.dynamics import checkpoint, run
+
+TS = np.linspace(0.0, 4e3, 9)
+
+
+class Killed(Exception):
+    """Stands for a process that ends without a word."""
+
+
+@pytest.fixture
+def solve(key):
+    problem = completion()
+    factors = fk.initial.gaussian(problem, 3, 1e-2, key=key)
+
+    def solve(ts=TS, **options):
+        return fk.integrate(fk.FactorFlow(problem), factors, ts, **options)
+
+    return solve
+
+
+@pytest.fixture
+def one_step_at_a_time(monkeypatch):
+    monkeypatch.setattr(run, "FIRST_ALLOWANCE", 1)
+    monkeypatch.setattr(run, "SHORT_PAUSE", 0.0)
+    monkeypatch.setattr(run, "LONG_PAUSE", np.inf)
+    monkeypatch.setattr(run.Run, "_allowance", 1)
+
+
+def stop_after(monkeypatch, stretches, exception):
+    advance, calls = run.Run._advance, []
+
+    def advance_or_stop(self):
+        calls.append(1)
+        if len(calls) > stretches:
+            raise exception
+        return advance(self)
+
+    monkeypatch.setattr(run.Run, "_advance", advance_or_stop)
+
+
+def assert_identical(a, b):
+    assert a.result == b.result
+    assert a.stats == b.stats
+    assert a.final_time == b.final_time
+    for left, right in zip(
+        jax.tree.leaves((a.states, a.final)), jax.tree.leaves((b.states, b.final)), strict=True
+    ):
+        np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.parametrize("until", [None, fk.until.train_loss(1e-3)])
+def test_stretches_of_any_length_join_bit_for_bit(solve, until, request):
+    whole = solve(until=until)
+    assert len(whole.stats["phases"]) > 1, "the test should pass through a change of solver"
+    request.getfixturevalue("one_step_at_a_time")
+    assert_identical(solve(until=until), whole)
+
+
+def test_a_device_holds_no_more_saves_than_a_window(solve, monkeypatch):
+    """Windows of two saves change where steps end, not what is saved, to the tolerance."""
+    whole = solve(rtol=1e-9)
+    monkeypatch.setattr(run, "WINDOW_BYTES", 2 * 8 * sum(W.size for W in whole.final))
+    windows, advance = [], run.Run._advance
+    monkeypatch.setattr(
+        run.Run, "_window", lambda self, start, real=run.Run._window: windows.append(
+            real(self, start)
+        ) or windows[-1]
+    )
+    del advance
+    small = solve(rtol=1e-9)
+    assert {len(window) for window, _ in windows} == {2}
+    np.testing.assert_array_equal(small.ts, TS)
+    assert fk.compare(small, whole).relative < 1e-6
+
+
+def test_an_interrupt_leaves_what_was_right_so_far(solve, monkeypatch, one_step_at_a_time):
+    whole = solve()
+    stop_after(monkeypatch, 40, KeyboardInterrupt())
+    partial = solve()
+    assert not partial.result.successful
+    assert partial.result.reason.startswith("interrupted at t = ")
+    assert 0 < partial.final_time < whole.final_time
+    assert 0 < partial.ts.size < whole.ts.size
+    for some, every in zip(partial.states, whole.states, strict=True):
+        np.testing.assert_array_equal(some, every[: partial.ts.size])
+    with pytest.raises(ValueError, match="must be a successful trajectory"):
+        fk.compare(partial, whole)
+
+
+def test_an_interrupt_before_the_first_step_leaves_the_start(solve, monkeypatch):
+    stop_after(monkeypatch, 0, KeyboardInterrupt())
+    partial = solve()
+    np.testing.assert_array_equal(partial.ts, TS[:1])
+
+
+@pytest.mark.parametrize("stretches", [3, 60])
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, Killed])
+def test_a_stopped_run_resumes_bit_for_bit(
+    solve, monkeypatch, tmp_path, one_step_at_a_time, stretches, exception
+):
+    whole = solve()
+    monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN", 0.0)
+    with monkeypatch.context() as stopping:
+        stop_after(stopping, stretches, exception())
+        if exception is Killed:
+            with pytest.raises(Killed):
+                solve(checkpoint=tmp_path / "run")
+        else:
+            solve(checkpoint=tmp_path / "run")
+    taken, advance = [], run.Run._advance
+    monkeypatch.setattr(run.Run, "_advance", lambda self: taken.append(1) or advance(self))
+    assert_identical(solve(checkpoint=tmp_path / "run"), whole)
+    assert len(taken) <= whole.stats["num_steps"] - stretches + len(whole.stats["phases"])
+
+
+def test_a_finished_run_is_read_and_not_run_again(solve, monkeypatch, tmp_path):
+    whole = solve(checkpoint=tmp_path)
+    stop_after(monkeypatch, 0, Killed())
+    assert_identical(solve(checkpoint=tmp_path), whole)
+
+
+@pytest.mark.parametrize(
+    ("options", "name"), [({"rtol": 1e-5}, "rtol"), ({"ts": [0.0, 1.0]}, "ts")]
+)
+def test_another_run_is_not_taken_for_this_one(solve, tmp_path, options, name):
+    solve([0.0, 2.0], checkpoint=tmp_path)
+    with pytest.raises(ValueError, match=f"another `{name}`"):
+        solve(**({"ts": [0.0, 2.0]} | options), checkpoint=tmp_path)
+
+
+def test_dense_output_is_not_kept_in_a_checkpoint(solve, tmp_path):
+    with pytest.raises(ValueError, match="`dense` must be False"):
+        solve(dense=True, checkpoint=tmp_path)
+
+
+SCRIPT = """
+import sys, jax
+jax.config.update("jax_enable_x64", True)
+import numpy as np, flowkit as fk
+from flowkit.dynamics import checkpoint
+checkpoint.SECONDS_BETWEEN = 0.0
+problem = fk.MatrixCompletion.from_matrix(np.diag([3.0, 2.0, 1.0]), observed=1.0, key=jax.random.key(0))
+ts = np.linspace(0.0, 1e6, 20001)
+start = (1e-3 * np.eye(3), 1e-3 * np.eye(3))
+folder = sys.argv[1] if len(sys.argv) > 1 else None
+trajectory = fk.integrate(fk.FactorFlow(problem), start, ts, checkpoint=folder, rtol=1e-11)
+print(repr(np.asarray(trajectory.states[0]).sum()), trajectory.stats["num_accepted_steps"])
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_resumes_bit_for_bit(tmp_path):
+    command = [sys.executable, "-c", SCRIPT]
+    whole = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    process = subprocess.Popen([*command, str(tmp_path / "run")])
+    while not (tmp_path / "run" / "run.npz").exists():
+        time.sleep(0.01)
+        assert process.poll() is None, "the process ended before it could be killed"
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    resumed = subprocess.run(
+        [*command, str(tmp_path / "run")], capture_output=True, text=True, check=True
+    ).stdout
+    assert resumed == whole
