@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree, Scalar
 
 from flowkit.fields import AbstractVectorField, position
+from flowkit.observables import AbstractTimedObservable, Observable
 
 UNLEARNT = 0.5  # of the initial loss: above it, a slow flow is leaving a saddle, not converging
 
@@ -24,7 +25,7 @@ class AbstractCondition(eqx.Module):
         field: AbstractVectorField,
         t0: Float[Array, ""],
         y0: PyTree,
-        observables: Mapping[str, Callable],
+        observables: Mapping[str, Observable],
     ) -> "AbstractCondition":
         """The condition for one integration, which may refer to where that starts."""
 
@@ -118,6 +119,11 @@ class ObservableReaches(AbstractCondition):
                 f"it names {self.name!r}."
             )
         function = observables[self.name]
+        if isinstance(function, AbstractTimedObservable):
+            raise ValueError(
+                f"Argument `until` must name an observable of the state alone, but {self.name!r} "
+                f"depends on time."
+            )
         first = np.asarray(eqx.filter_jit(function)(y0))
         if first.shape != ():
             raise ValueError(

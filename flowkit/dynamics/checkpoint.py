@@ -32,11 +32,11 @@ class Checkpoint:
     """Where a run is kept, and how much of it is there already.
 
     Attributes:
-        folder: The folder; made if missing.
+        folder: The folder, made if missing; None to keep nothing.
         identity: What the run is, by the names of `integrate`'s arguments.
     """
 
-    folder: Path
+    folder: Path | None
     identity: Mapping[str, str]
     _files: int = field(default=0, init=False)
     _chunks: int = field(default=0, init=False)
@@ -48,11 +48,13 @@ class Checkpoint:
         Raises:
             ValueError: the folder holds another run.
         """
-        if not (self.folder / "run.npz").exists():
+        if self.folder is None or not (self.folder / "run.npz").exists():
             return
         leaves, stored = load_arrays(self.folder / "run.npz")
         self._check_identity(stored["identity"])
-        chunks = tuple(self._read_chunk(run, i) for i in range(stored["files"]))
+        (first, *_) = run.progress.chunks
+        files = [_saves(self.folder, i) for i in range(stored["files"])]
+        chunks = tuple(_filled(first, load_arrays(file)[0], host=True) for file in files)
         if stored["using"]:
             solver = run.solvers[stored["using"]]
             template = hand_over(run.flow, solver, run.progress.carry)
@@ -72,12 +74,13 @@ class Checkpoint:
 
     def write(self, progress: Progress, *, now: bool = False) -> None:
         """Keep the progress, unless the last writing was a moment ago."""
-        if not now and time.monotonic() - self._written < SECONDS_BETWEEN:
+        recent = time.monotonic() - self._written < SECONDS_BETWEEN
+        if self.folder is None or (recent and not now):
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         if fresh := progress.chunks[self._chunks :]:
             joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *fresh)
-            save_arrays(self._file(self._files), _named(joined), None)
+            save_arrays(_saves(self.folder, self._files), _named(joined))
             self._files, self._chunks = self._files + 1, len(progress.chunks)
         stored = {
             "identity": dict(self.identity),
@@ -91,14 +94,6 @@ class Checkpoint:
         save_arrays(self.folder / "run.npz", _named(progress.carry), stored)
         self._written = time.monotonic()
 
-    def _file(self, i: int) -> Path:
-        return self.folder / f"saves-{i:05d}.npz"
-
-    def _read_chunk(self, run: Run, i: int) -> PyTree:
-        leaves, _ = load_arrays(self._file(i))
-        (template, *_) = run.progress.chunks
-        return _filled(template, leaves, host=True)
-
     def _check_identity(self, stored: Mapping[str, str]) -> None:
         different = [name for name, value in self.identity.items() if stored.get(name) != value]
         if different:
@@ -108,12 +103,16 @@ class Checkpoint:
             )
 
 
-def checkpoint_in(folder: str | PathLike[str] | None, **arguments: Any) -> Checkpoint | None:
-    """A checkpoint in a folder for a run with these arguments; None without a folder."""
+def checkpoint_in(folder: str | PathLike[str] | None, **arguments: Any) -> Checkpoint:
+    """A checkpoint in a folder, or nowhere, for a run with these arguments."""
     if folder is None:
-        return None
+        return Checkpoint(None, {})
     identity = {name: _fingerprint(value) for name, value in arguments.items()}
     return Checkpoint(Path(folder), identity)
+
+
+def _saves(folder: Path, i: int) -> Path:
+    return folder / f"saves-{i:05d}.npz"
 
 
 def _fingerprint(value: PyTree) -> str:

@@ -108,23 +108,20 @@ def integrate(
     return _as_trajectory(run, observables)
 
 
-def _finish(run: Run, keep: Checkpoint | None, *, shown: bool) -> None:
+def _finish(run: Run, keep: Checkpoint, *, shown: bool) -> None:
     """Step on until the run ends or is interrupted."""
-    if keep is not None:
-        keep.restore(run)
+    keep.restore(run)
+    interrupted = False
     try:
         with meter(run, shown=shown) as show:
             for progress in run.stretches():
                 show(progress)
-                if keep is not None:
-                    keep.write(progress)
+                keep.write(progress)
     except KeyboardInterrupt:
-        if keep is not None:
-            keep.write(run.progress, now=True)
+        interrupted = True
+    keep.write(run.progress, now=True)
+    if interrupted:
         run.interrupt()
-    else:
-        if keep is not None:
-            keep.write(run.progress, now=True)
 
 
 def _as_solvers(solver: dfx.AbstractSolver | None) -> tuple[Watched, ...]:
@@ -181,7 +178,7 @@ def _is_finite(state: PyTree) -> bool:
 
 def _as_trajectory(run: Run, observables: Mapping[str, Observable]) -> Trajectory:
     done = run.progress
-    last = bool(done.result and done.result.successful and not done.fired)
+    last = done.ending.successful and not done.fired
     ts = run.ts[: done.num_saved]
     states = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *done.chunks)
     return Trajectory(
@@ -190,7 +187,7 @@ def _as_trajectory(run: Run, observables: Mapping[str, Observable]) -> Trajector
         final=position(run.flow, done.carry.state),
         final_time=float(run.ts[-1]) if last else done.t,
         observables=record(observables, states),
-        result=done.result,
+        result=done.ending,
         stats=run.stats(),
         clock=run.flow.clock,
         interpolation=join(run.flow, done.pieces) if done.pieces else None,

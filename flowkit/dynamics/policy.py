@@ -1,7 +1,7 @@
 """Which solver takes the next steps: a watch on what limits them, and the rule that switches."""
 
 from functools import singledispatch
-from typing import final
+from typing import cast, final
 
 import diffrax as dfx
 import equinox as eqx
@@ -139,7 +139,7 @@ def _scaled_step(solver: dfx.AbstractERK, dense: PyTree) -> Scalar:
     Source:
         Hairer, Wanner, Solving ordinary differential equations II, section IV.2, (2.7).
     """
-    tableau = solver.tableau
+    tableau = cast(dfx.ButcherTableau, solver.tableau)
     solution = jnp.asarray(tableau.b_sol[:-1])
     weights = solution - jnp.pad(jnp.asarray(tableau.a_lower[-2], solution.dtype), (0, 1))
     difference = lambda k: jnp.tensordot(weights.astype(k.dtype), k[:-1], axes=1)

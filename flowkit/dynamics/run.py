@@ -66,6 +66,13 @@ class Progress:
     fired: bool = False
 
     @property
+    def ending(self) -> Result:
+        """How the run ended."""
+        if self.result is None:
+            raise RuntimeError("The run has not ended.")
+        return self.result
+
+    @property
     def t(self) -> float:
         return float(self.carry.control.t)
 

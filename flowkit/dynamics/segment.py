@@ -4,7 +4,7 @@ Everything that a step hands to the next is in `Carry`, so that stretches of any
 bit. A solve may therefore be paused, shown, saved, interrupted and resumed between any two steps.
 """
 
-from typing import NamedTuple, final
+from typing import NamedTuple, cast, final
 
 import diffrax as dfx
 import equinox as eqx
@@ -138,15 +138,15 @@ def _event(field: AbstractVectorField, until: AbstractCondition, dtype: DTypeLik
 def _as_stretch(
     field: AbstractVectorField, until: AbstractCondition | None, solution: dfx.Solution
 ) -> Stretch:
-    (passed, end), (saved, last) = solution.ts, solution.ys
+    (passed, end), (saved, last) = cast(tuple, solution.ts), cast(tuple, solution.ys)
     state = jax.tree.map(lambda leaf: leaf[0], last)
-    control = solution.controller_state
+    control = cast(ControlState, solution.controller_state)
     fired = jnp.asarray(solution.result == dfx.RESULTS.event_occurred)
     if until is not None:  # the pause of the allowance may hide an event of the same step
         fired |= (end[0] < control.t) | (until.gap(field, end[0], state) <= 0)
     control = eqx.tree_at(lambda c: c.t, control, end[0])
     return Stretch(
-        carry=Carry(state, solution.solver_state, control),
+        carry=Carry(state, cast(WatchState, solution.solver_state), control),
         saved=saved,
         num_saved=jnp.sum(jnp.isfinite(passed) & (passed <= end[0])),
         fired=fired,

@@ -1,6 +1,6 @@
 """Step-size control that can pause, that counts work, and that ends instead of stalling."""
 
-from typing import final
+from typing import cast, final
 
 import diffrax as dfx
 import equinox as eqx
@@ -51,6 +51,9 @@ class StepControl(dfx.AbstractAdaptiveStepSizeController):
     rtol: Float[Array, ""]
     atol: PyTree[Float[Array, ""]]
 
+    def __init__(self, rtol: Float[Array, ""], atol: PyTree[Float[Array, ""]]):
+        self.rtol, self.atol = rtol, atol
+
     @staticmethod
     def norm(error: PyTree) -> Scalar:
         """The root mean square, infinite for nan, so that such a step is rejected."""
@@ -73,10 +76,16 @@ class StepControl(dfx.AbstractAdaptiveStepSizeController):
         first = dfx.PIDController(rtol=self.rtol, atol=atol, norm=self.norm)
         tnext, (last, before, _) = first.init(terms, t0, t1, y0, dt0, args, func, error_order)
         counts = (jnp.array(UNLIMITED), jnp.array(2))  # two evaluations choose the first step
-        return tnext, ControlState((last, before), t0, tnext - t0, *counts)
+        t0, tnext = jnp.asarray(t0), jnp.asarray(tnext)
+        errors = (jnp.asarray(last), jnp.asarray(before))
+        return tnext, ControlState(errors, t0, tnext - t0, *counts)
 
-    def adapt_step_size(self, t0, t1, y0, y1_candidate, args, y_error, error_order, state):
-        error, evaluations = y_error
+    def adapt_step_size(
+        self, t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state
+    ):
+        state: ControlState = controller_state
+        error, evaluations = cast(tuple, y_error)
+        last, before = state.inverse_errors
         keep, t0, tnext, jumped, (last, before, _), result = self._pi.adapt_step_size(
             t0,
             t1,
@@ -85,14 +94,16 @@ class StepControl(dfx.AbstractAdaptiveStepSizeController):
             args,
             self._scaled(error),
             error_order,
-            (*state.inverse_errors, False),
+            (last, before, False),
         )
-        dt = tnext - t0
+        t0 = jnp.asarray(t0)
+        dt = jnp.asarray(tnext) - t0
         allowance = state.allowance - 1
         result = dfx.RESULTS.where(keep & (allowance <= 0), dfx.RESULTS.max_steps_reached, result)
         limits = jnp.finfo(jnp.result_type(t0))
         stalled = dt <= jnp.maximum(SMALLEST_STEP * limits.eps * jnp.abs(t0), limits.tiny)
         result = dfx.RESULTS.where(stalled, dfx.RESULTS.dt_min_reached, result)
         counted = state.num_evaluations + evaluations.astype(state.num_evaluations.dtype)
-        state = ControlState((last, before), t0, dt, allowance, counted)
+        errors = (jnp.asarray(last), jnp.asarray(before))
+        state = ControlState(errors, t0, dt, allowance, counted)
         return keep, t0, t0 + dt, jumped, state, result

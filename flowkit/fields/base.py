@@ -4,9 +4,10 @@ import abc
 
 import equinox as eqx
 import numpy as np
-from jaxtyping import Array, Float, PyTree, Scalar
+from jax.typing import ArrayLike
+from jaxtyping import Float, PyTree, Scalar
 
-Time = Float[Array, ""] | float
+Time = Float[ArrayLike, ""]
 
 
 class AbstractVectorField(eqx.Module):

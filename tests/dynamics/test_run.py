@@ -74,13 +74,12 @@ def test_a_device_holds_no_more_saves_than_a_window(solve, monkeypatch):
     """Windows of two saves change where steps end, not what is saved, to the tolerance."""
     whole = solve(rtol=1e-9)
     monkeypatch.setattr(run, "WINDOW_BYTES", 2 * 8 * sum(W.size for W in whole.final))
-    windows, advance = [], run.Run._advance
+    windows = []
     monkeypatch.setattr(
-        run.Run, "_window", lambda self, start, real=run.Run._window: windows.append(
-            real(self, start)
-        ) or windows[-1]
+        run.Run,
+        "_window",
+        lambda self, start, real=run.Run._window: windows.append(real(self, start)) or windows[-1],
     )
-    del advance
     small = solve(rtol=1e-9)
     assert {len(window) for window, _ in windows} == {2}
     np.testing.assert_array_equal(small.ts, TS)
@@ -153,7 +152,8 @@ jax.config.update("jax_enable_x64", True)
 import numpy as np, flowkit as fk
 from flowkit.dynamics import checkpoint
 checkpoint.SECONDS_BETWEEN = 0.0
-problem = fk.MatrixCompletion.from_matrix(np.diag([3.0, 2.0, 1.0]), observed=1.0, key=jax.random.key(0))
+target = np.diag([3.0, 2.0, 1.0])
+problem = fk.MatrixCompletion.from_matrix(target, observed=1.0, key=jax.random.key(0))
 ts = np.linspace(0.0, 1e6, 20001)
 start = (1e-3 * np.eye(3), 1e-3 * np.eye(3))
 folder = sys.argv[1] if len(sys.argv) > 1 else None
