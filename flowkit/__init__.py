@@ -13,6 +13,7 @@ from flowkit import (
     kernels as kernels,
     observables as observables,
     regression as regression,
+    rules as rules,
     symbolic as symbolic,
     until as until,
 )
@@ -33,9 +34,15 @@ from flowkit.fields import (
     FactorFlow as FactorFlow,
     KernelFlow as KernelFlow,
     ModelFlow as ModelFlow,
+    ModifiedFlow as ModifiedFlow,
+    ReshuffledFlow as ReshuffledFlow,
+    SpectralFlow as SpectralFlow,
+    StochasticFlow as StochasticFlow,
 )
 from flowkit.lowering import LoweringError as LoweringError, lower as lower
+from flowkit.minibatches import Minibatches as Minibatches
 from flowkit.problems import MatrixCompletion as MatrixCompletion
+from flowkit.spectrum import Spectrum as Spectrum
 from flowkit.trajectory import Result as Result, Trajectory as Trajectory
 
 __version__ = "0.1.0"

@@ -41,5 +41,5 @@ def digits() -> tuple[Float[np.ndarray, "n 8 8 1"], Int[np.ndarray, " n"]]:
     """
     from sklearn.datasets import load_digits
 
-    pixels, labels = load_digits(return_X_y=True)
+    pixels, labels = map(np.asarray, load_digits(return_X_y=True))
     return pixels.reshape(-1, 8, 8, 1) / DIGIT_MAXIMUM, labels

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.tree_util import Partial
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Num, PyTree
 
@@ -167,15 +168,27 @@ def checked_times(ts: Times) -> Float[np.ndarray, " time"]:
 
 
 def checked_state(y0: PyTree) -> PyTree:
-    """An initial state of real arrays, finite as far as their values are known."""
+    """An initial state of real arrays, finite as far as their values are known.
+
+    The functions in a model, such as its activation, become part of its structure, so that the
+    state holds arrays alone and still is a model that can be called.
+    """
+    y0 = jax.tree.map(lambda leaf: Partial(leaf) if _is_function(leaf) else leaf, y0)
     for i, leaf in enumerate(jax.tree.leaves(y0)):
         traced = isinstance(leaf, Tracer)
         dtype = leaf.dtype if traced else np.asarray(leaf).dtype
         if dtype.kind not in "fiu" and not jnp.issubdtype(dtype, jnp.floating):
-            raise ValueError(f"Argument `y0` must be real, but its leaf {i} is of type {dtype}.")
+            raise ValueError(
+                f"Argument `y0` must be real, but its leaf {i} is of type {dtype}; "
+                f"`equinox.partition` takes such leaves out of a model."
+            )
         if not traced and not np.isfinite(np.asarray(leaf)).all():
             raise ValueError(f"Argument `y0` must be finite, but its leaf {i} is not.")
     return jax.tree.map(_as_floating, y0)
+
+
+def _is_function(leaf: object) -> bool:
+    return callable(leaf) and not isinstance(leaf, jax.Array | np.ndarray)
 
 
 def _as_floating(leaf: Num[ArrayLike, "..."]) -> Float[Array, "..."]:

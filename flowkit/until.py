@@ -78,7 +78,9 @@ class RelativeChange(AbstractCondition):
     def gap(self, field: AbstractVectorField, t: Float[Array, ""], state: PyTree) -> Scalar:
         if self.start is None or self.first_loss is None:
             raise RuntimeError("The condition was asked for its gap before it was begun.")
-        moved = (t - self.start) * _size(field(t, state)) / _size(state)
+        visible = lambda state: position(field, state)
+        here, rate = jax.jvp(visible, (state,), (field(t, state),))
+        moved = (t - self.start) * _size(rate) / _size(here)
         settled = jnp.log(moved) - jnp.log(self.tolerance)
         learnt = jnp.log(_loss(field, state)) - jnp.log(UNLEARNT * self.first_loss)
         return jnp.where(t > self.start, jnp.maximum(settled, learnt), 1.0)

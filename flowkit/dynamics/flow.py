@@ -1,6 +1,5 @@
 """Integration of a vector field by Diffrax."""
 
-import dataclasses
 from collections.abc import Mapping
 from os import PathLike
 
@@ -9,24 +8,25 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Scalar
+from jaxtyping import Float, PRNGKeyArray, PyTree, Scalar
 
 from flowkit.dynamics.checkpoint import Checkpoint, checkpoint_in
 from flowkit.dynamics.dense import join
+from flowkit.dynamics.eigenbasis import is_exactly_solvable, solve_exactly
 from flowkit.dynamics.meter import meter
-from flowkit.dynamics.policy import DEFAULT_POLICY, Watched
+from flowkit.dynamics.policy import as_solvers
 from flowkit.dynamics.run import Run
-from flowkit.dynamics.stepping import StepControl
+from flowkit.dynamics.stepping import step_control
+from flowkit.dynamics.stochastic import solve_stochastic
 from flowkit.dynamics.traced import check_traceable, is_traced, solve_traced
-from flowkit.fields import AbstractVectorField, lift, position
+from flowkit.fields import AbstractStochasticField, AbstractVectorField, KernelFlow, lift, position
 from flowkit.observables import Observable, checked_observables, record
 from flowkit.trajectory import Result, Times, Trajectory, checked_state, checked_times
 from flowkit.until import AbstractCondition
 
 
 def integrate(
-    field: AbstractVectorField,
+    field: AbstractVectorField | AbstractStochasticField,
     y0: PyTree,
     ts: Times,
     *,
@@ -51,14 +51,16 @@ def integrate(
         until: Ends the integration where it begins to hold; `final` is the state there.
         solver: A Diffrax solver. By default a policy: `diffrax.Tsit5()`, and the stabilized
             `RKC2()` for as long as stability limits the step, as in the tail of training or from
-            a tiny initialisation; `stats["phases"]` says which solver took which steps.
+            a tiny initialisation; `stats["phases"]` says which solver took which steps. A kernel
+            flow whose kernels are matrices is solved exactly, in their eigenbasis.
         rtol: Relative tolerance of a step.
         atol: Absolute tolerance; by default `rtol` times the root mean square of each leaf of the
             state at the start, so that it scales with the initialisation.
         dense: Keep an interpolant, so that `Trajectory.at` answers at any time.
         max_steps: Give up after so many steps; unlimited by default, 4096 where gradients are
             taken.
-        key: Draws the noise of a stochastic field, which needs it; no other field takes one.
+        key: Draws the noise of a stochastic field, which needs it and steps at its own length; no
+            other field takes one.
         progress: Show how far the integration is.
         checkpoint: A folder to keep the run in. The same call resumes from it after a kill, with
             the result of a run that was never stopped, bit for bit.
@@ -71,41 +73,74 @@ def integrate(
     Raises:
         ValueError: a time, state, or tolerance is not usable; the message says which.
     """
+    if isinstance(field, AbstractStochasticField):
+        return _stochastic(
+            field,
+            y0,
+            ts,
+            key,
+            observables,
+            until=until,
+            solver=solver,
+            dense=dense,
+            progress=progress,
+            checkpoint=checkpoint,
+        )
     if not isinstance(field, AbstractVectorField):
         raise ValueError(
             f"Argument `field` must be a flowkit field such as FactorFlow(problem), but it is a "
             f"`{type(field).__name__}`."
         )
+    if key is not None:
+        raise ValueError("Argument `key` must be left out, as nothing is drawn in this field.")
     ts = checked_times(ts)
     y0 = checked_state(y0)
     field.check(y0)
-    observables = checked_observables(observables)
-    _check_tolerances(rtol, atol)
-    solvers = _as_solvers(solver)
-    controller = lambda state: StepControl(jnp.asarray(rtol, float), _tolerances(state, rtol, atol))
+    observables = checked_observables(observables, ts)
+    check_tolerances(rtol, atol)
     if is_traced(field, y0):
         check_traceable(until=until, dense=dense, progress=progress, checkpoint=checkpoint)
         state = lift(field, jnp.asarray(ts[0]), y0)
-        arguments = (ts, observables, solvers[0], controller(state), max_steps)
-        return solve_traced(field, state, *arguments)
+        control, (solver, *_) = step_control(state, rtol, atol), as_solvers(solver)
+        return solve_traced(field, state, ts, observables, solver, control, max_steps)
     t0 = jnp.asarray(ts[0])
     until = None if until is None else until.begin(field, t0, y0, observables)
-    state, rate, gap = _at_start(field, t0, y0, until)
-    if not _is_finite(rate):
+    state, rate, gap = at_start(field, t0, y0, until)
+    if not is_finite(rate):
         raise ValueError(
             "Argument `y0` must be a state at which the field is finite, but its rate there is not."
         )
     if gap <= 0:
         return _already_there(field, y0, ts, until, observables)
+    if solver is None and isinstance(field, KernelFlow) and is_exactly_solvable(field, until):
+        return solve_exactly(field, y0, ts, until, observables)
     if dense and checkpoint is not None:
         raise ValueError("Argument `dense` must be False with a `checkpoint`, but it is True.")
+    solvers = as_solvers(solver)
     keep = checkpoint_in(
         checkpoint, field=field, y0=y0, ts=ts, until=until, solver=solvers, rtol=rtol, atol=atol
     )
-    run = Run(field, ts, solvers, controller(state), until, max_steps, dense)
+    run = Run(field, ts, solvers, step_control(state, rtol, atol), until, max_steps, dense)
     run.start(y0, state)
     _finish(run, keep, shown=progress)
-    return _as_trajectory(run, observables)
+    return as_trajectory(run, observables)
+
+
+def _stochastic(
+    field: AbstractStochasticField,
+    y0: PyTree,
+    ts: Times,
+    key: PRNGKeyArray | None,
+    observables: Mapping[str, Observable] | None,
+    **options: object,
+) -> Trajectory:
+    """One path of a stochastic field, which steps at its own length and knows no options."""
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise ValueError(f"Argument `{given[0]}` must be left out for a stochastic field.")
+    if key is None:
+        raise ValueError("Argument `key` must draw the noise of a stochastic field: give one.")
+    return solve_stochastic(field, y0, ts, key=key, observables=observables)
 
 
 def _finish(run: Run, keep: Checkpoint, *, shown: bool) -> None:
@@ -124,46 +159,16 @@ def _finish(run: Run, keep: Checkpoint, *, shown: bool) -> None:
         run.interrupt()
 
 
-def _as_solvers(solver: dfx.AbstractSolver | None) -> tuple[Watched, ...]:
-    if solver is None:
-        return DEFAULT_POLICY
-    if not isinstance(solver, dfx.AbstractAdaptiveSolver):
-        raise ValueError(
-            f"Argument `solver` must be a Diffrax solver with an error estimate, but it is a "
-            f"`{type(solver).__name__}`."
-        )
-    if isinstance(solver, dfx.AbstractRungeKutta) and solver.scan_kind is None:
-        solver = dataclasses.replace(solver, scan_kind="lax")  # as no derivative is taken
-    return (Watched(solver),)
-
-
-def _check_tolerances(rtol: float, atol: float | None) -> None:
+def check_tolerances(rtol: float, atol: float | None) -> None:
+    """Refuse tolerances that are not positive numbers."""
     for name, value in (("rtol", rtol), ("atol", atol)):
         is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
         if value is not None and not (is_number and 0 < value < np.inf):
             raise ValueError(f"Argument `{name}` must be a positive number, but it is {value!r}.")
 
 
-def _tolerances(state: PyTree, rtol: float, atol: float | None) -> PyTree[Float[Array, ""]]:
-    """Absolute tolerance by leaf; a leaf that starts at zero is measured by the largest one."""
-    if atol is not None:
-        return jax.tree.map(lambda leaf: jnp.asarray(atol, float), state)
-    return _scaled_by_size(lax.stop_gradient(state), jnp.asarray(rtol, float))
-
-
 @eqx.filter_jit
-def _scaled_by_size(state: PyTree, rtol: Float[Array, ""]) -> PyTree[Float[Array, ""]]:
-    leaves, structure = jax.tree.flatten(state)
-    squares = [jnp.mean(jnp.square(leaf)) if leaf.size else jnp.zeros(()) for leaf in leaves]
-    sizes = [jnp.sqrt(square).astype(float) for square in squares]
-    largest = jnp.stack([*sizes, jnp.zeros(())]).max()
-    largest = jnp.where(largest > 0, largest, 1.0)
-    units = [rtol * jnp.where(size > 0, size, largest) for size in sizes]
-    return jax.tree.unflatten(structure, units)
-
-
-@eqx.filter_jit
-def _at_start(
+def at_start(
     field: AbstractVectorField, t0: Scalar, y0: PyTree, until: AbstractCondition | None
 ) -> tuple[PyTree, PyTree, Scalar]:
     """The lifted state, its first rate, and how far the condition is from holding."""
@@ -172,11 +177,13 @@ def _at_start(
     return state, field(t0, state), gap
 
 
-def _is_finite(state: PyTree) -> bool:
+def is_finite(state: PyTree) -> bool:
+    """Whether every number of a state is."""
     return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
 
 
-def _as_trajectory(run: Run, observables: Mapping[str, Observable]) -> Trajectory:
+def as_trajectory(run: Run, observables: Mapping[str, Observable]) -> Trajectory:
+    """What a run that has ended found out."""
     done = run.progress
     last = done.ending.successful and not done.fired
     ts = run.ts[: done.num_saved]
@@ -186,7 +193,7 @@ def _as_trajectory(run: Run, observables: Mapping[str, Observable]) -> Trajector
         states=states,
         final=position(run.flow, done.carry.state),
         final_time=float(run.ts[-1]) if last else done.t,
-        observables=record(observables, states),
+        observables=record(observables, states, ts),
         result=done.ending,
         stats=run.stats(),
         clock=run.flow.clock,
@@ -210,7 +217,7 @@ def _already_there(
         states=states,
         final=y0,
         final_time=float(ts[0]),
-        observables=record(observables, states),
+        observables=record(observables, states, ts[:1]),
         result=Result(successful=True, reason=f"{reason} before the first step"),
         stats=dict.fromkeys(counts, 0),
         clock=field.clock,

@@ -1,5 +1,6 @@
 """Which solver takes the next steps: a watch on what limits them, and the rule that switches."""
 
+import dataclasses
 from functools import singledispatch
 from typing import cast, final
 
@@ -156,3 +157,17 @@ DEFAULT_POLICY = (
     Watched(dfx.Tsit5(scan_kind="lax"), replaceable=True),
     Watched(RKC2(), replaceable=True),
 )
+
+
+def as_solvers(solver: dfx.AbstractSolver | None) -> tuple[Watched, ...]:
+    """The one solver that is asked for, or those of the default policy."""
+    if solver is None:
+        return DEFAULT_POLICY
+    if not isinstance(solver, dfx.AbstractAdaptiveSolver):
+        raise ValueError(
+            f"Argument `solver` must be a Diffrax solver with an error estimate, but it is a "
+            f"`{type(solver).__name__}`."
+        )
+    if isinstance(solver, dfx.AbstractRungeKutta) and solver.scan_kind is None:
+        solver = dataclasses.replace(solver, scan_kind="lax")  # as no derivative is taken
+    return (Watched(solver),)

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optimistix as optx
+from jax import lax
 from jaxtyping import Array, Float, Int, PyTree, Scalar
 
 UNLIMITED = 2**31 - 1  # steps, until an allowance is set
@@ -107,3 +108,25 @@ class StepControl(dfx.AbstractAdaptiveStepSizeController):
         errors = (jnp.asarray(last), jnp.asarray(before))
         state = ControlState(errors, t0, dt, allowance, counted)
         return keep, t0, t0 + dt, jumped, state, result
+
+
+def step_control(state: PyTree, rtol: float, atol: float | None) -> StepControl:
+    """Control for a solve that starts at a state, by whose leaves `atol` is scaled if not given.
+
+    A leaf that starts at zero is measured by the largest one.
+    """
+    relative = jnp.asarray(rtol, float)
+    if atol is not None:
+        return StepControl(relative, jax.tree.map(lambda leaf: jnp.asarray(atol, float), state))
+    return StepControl(relative, _scaled_by_size(lax.stop_gradient(state), relative))
+
+
+@eqx.filter_jit
+def _scaled_by_size(state: PyTree, rtol: Float[Array, ""]) -> PyTree[Float[Array, ""]]:
+    leaves, structure = jax.tree.flatten(state)
+    squares = [jnp.mean(jnp.square(leaf)) if leaf.size else jnp.zeros(()) for leaf in leaves]
+    sizes = [jnp.sqrt(square).astype(float) for square in squares]
+    largest = jnp.stack([*sizes, jnp.zeros(())]).max()
+    largest = jnp.where(largest > 0, largest, 1.0)
+    units = [rtol * jnp.where(size > 0, size, largest) for size in sizes]
+    return jax.tree.unflatten(structure, units)

@@ -70,7 +70,7 @@ def solve_traced(
         states=solution.ys,
         final=jax.tree.map(lambda leaf: leaf[-1], solution.ys),
         final_time=float(ts[-1]),
-        observables=record(observables, solution.ys),
+        observables=record(observables, solution.ys, ts),
         result=Result(successful=True, reason="reached the last time"),
         stats={},
         clock=field.clock,

@@ -13,4 +13,11 @@ from flowkit.fields.factors import (
 )
 from flowkit.fields.kernel import KernelFlow as KernelFlow
 from flowkit.fields.model import ModelFlow as ModelFlow, check_scalar_loss as check_scalar_loss
+from flowkit.fields.modified import ModifiedFlow as ModifiedFlow
 from flowkit.fields.product import EndToEndFlow as EndToEndFlow
+from flowkit.fields.spectral import SpectralFlow as SpectralFlow
+from flowkit.fields.stochastic import (
+    AbstractStochasticField as AbstractStochasticField,
+    ReshuffledFlow as ReshuffledFlow,
+    StochasticFlow as StochasticFlow,
+)

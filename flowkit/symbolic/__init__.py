@@ -13,3 +13,4 @@ from flowkit.symbolic.factorization import (
 )
 from flowkit.symbolic.gradient import UnsupportedExpressionError as UnsupportedExpressionError
 from flowkit.symbolic.kernel_dynamics import kernel_flow as kernel_flow
+from flowkit.symbolic.spectral import singular_vector_flow as singular_vector_flow

@@ -9,6 +9,8 @@ import pytest
 from systems import Observed, completion
 
 import flowkit as fk
+from flowkit import rules
+from flowkit.minibatches import Minibatches
 from flowkit.observables import end_to_end
 
 
@@ -24,6 +26,7 @@ def test_descent_is_euler_on_the_flow(key):
         np.testing.assert_allclose(descended, stepped[0], rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.slow  # test_orders.py has the same by `study_order`
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_error_is_first_order_in_the_learning_rate(depth, key):
     problem, time = completion(), 8.0
@@ -109,3 +112,125 @@ def test_state_types_are_kept():
     trajectory = fk.descend(lambda x: jnp.sum(x**2), jnp.ones(3), optax.sgd(0.1), 2)
     assert isinstance(trajectory.final, jax.Array)
     assert trajectory.states.shape == (3, 3)
+
+
+def visits(y, example):
+    """Descent at rate 1 and batches of one adds one at every visit to an example."""
+    return -jnp.dot(y, example)
+
+
+def test_reshuffling_visits_every_example_once_an_epoch_in_a_new_order(key):
+    batches = Minibatches(jnp.eye(6), 2)
+    run = lambda key: (
+        fk.descend(visits, jnp.zeros(6), optax.sgd(2.0), 12, batches=batches, key=key).states
+    )
+    states = run(key)
+    for epoch in range(5):
+        np.testing.assert_array_equal(states[3 * epoch], float(epoch))
+    steps = np.diff(states, axis=0).reshape(4, 3, 6)
+    assert len({step.tobytes() for step in steps}) > 1
+    np.testing.assert_array_equal(run(key), states)
+    assert not np.array_equal(run(jax.random.key(5)), states)
+
+
+def test_with_replacement_the_visits_are_binomial(key):
+    """6,000 draws out of 6: counts within 4 deviations of 1,000, and not all equal."""
+    batches = Minibatches(jnp.eye(6), 2, replace=True)
+    counts = fk.descend(
+        visits, jnp.zeros(6), optax.sgd(2.0), 3000, save_every=3000, batches=batches, key=key
+    ).final
+    assert float(counts.sum()) == 6000
+    assert 0 < float(jnp.abs(counts - 1000).max()) < 4 * np.sqrt(6000 * 5 / 36)
+
+
+def test_a_step_descends_the_mean_loss_of_its_batch(key):
+    """A batch of all examples is full descent, whatever its order."""
+    x, target = jax.random.normal(key, (5, 3)), jnp.arange(5.0)
+    one = lambda y, example: (jnp.dot(example["x"], y) - example["target"]) ** 2
+    full = lambda y: jnp.mean((x @ y - target) ** 2)
+    run = lambda loss, **k: fk.descend(loss, jnp.ones(3), optax.sgd(0.1), 10, **k).final
+    batches = Minibatches({"x": x, "target": target}, 5)
+    np.testing.assert_allclose(run(one, batches=batches, key=key), run(full), rtol=1e-12)
+
+
+BETA = 0.6
+RULES = {
+    "momentum": (rules.Momentum(BETA), optax.sgd(0.04, momentum=BETA), 0.04),
+    "heavy ball": (rules.HeavyBall(2.0), optax.sgd(0.04, momentum=BETA), 0.2),
+    "adam": (
+        rules.Adam(3.0, 1.0, 0.5),
+        optax.adam(0.04, np.exp(-0.12), np.exp(-0.04), eps=0.0, eps_root=0.5),
+        0.04,
+    ),
+    "rmsprop": (
+        rules.RMSProp(1.0, 0.5),
+        optax.rmsprop(0.04, np.exp(-0.04), 0.5, bias_correction=True),
+        0.04,
+    ),
+    "adagrad": (rules.AdaGrad(0.5), optax.adagrad(0.2, 0.0, eps=12.5), 0.04),
+    "sign": (
+        rules.Sign(0.5, 0.7, 0.5),
+        optax.adam(0.04, 0.5, 0.7, eps=0.0, eps_root=0.5),
+        0.04,
+    ),
+}
+
+
+@pytest.mark.parametrize(("rule", "optimiser", "step"), RULES.values(), ids=RULES)
+def test_a_rule_is_the_optax_transformation_that_it_names_on_its_own_clock(rule, optimiser, step):
+    run = lambda how: fk.descend(
+        lambda y: jnp.sum(y**4), jnp.array([1.0, -0.5]), how, 8, learning_rate=0.04
+    )
+    with jax.numpy_dtype_promotion("standard"):  # Optax's Adam mixes integers and floats
+        ours, optax_own = run(rule), run(optimiser)
+    np.testing.assert_allclose(ours.states, optax_own.states, rtol=1e-12)
+    np.testing.assert_allclose(ours.ts, step * np.arange(9), rtol=1e-12)
+    assert ours.clock == rule.clock
+
+
+def test_nesterov_steps_as_su_boyd_and_candes_write_it():
+    h, gradient = 0.04, lambda y: 4 * y**3
+    x = y = np.array([1.0, -0.5])
+    expected = [y]
+    for k in range(1, 9):
+        x, last = y - h * gradient(y), x
+        y = x + (k - 1) / (k + 2) * (x - last)
+        expected.append(y)
+    ours = fk.descend(
+        lambda y: jnp.sum(y**4), jnp.array([1.0, -0.5]), rules.Nesterov(), 8, learning_rate=h
+    )
+    np.testing.assert_allclose(ours.states, expected, rtol=1e-12)
+
+
+BAD_COMBINATIONS = {
+    "rule without rate": (
+        {"optimiser": rules.Adam()},
+        "must be given for the rule",
+    ),
+    "clock without rate": ({"clock": "root time"}, "must be given for the clock"),
+    "clock": ({"clock": "noon", "learning_rate": 0.1}, "`clock` must be 'flow time' or"),
+    "batches without key": ({"batches": Minibatches(jnp.ones(3), 1)}, "must be given together"),
+    "too much friction": (
+        {"optimiser": rules.HeavyBall(4.0), "learning_rate": 0.1},
+        "`learning_rate` must be at most 1 / friction.2 = 0.0625",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), BAD_COMBINATIONS.values(), ids=BAD_COMBINATIONS)
+def test_arguments_that_do_not_fit_together_are_refused(change, message):
+    arguments = {"optimiser": optax.sgd(0.1)} | change
+    with pytest.raises(ValueError, match=message):
+        fk.descend(jnp.sum, jnp.ones(2), arguments.pop("optimiser"), 2, **arguments)
+
+
+def test_problems_have_no_examples_to_draw(key):
+    with pytest.raises(ValueError, match="but it is a problem"):
+        fk.descend(
+            completion((5, 4)),
+            (jnp.ones((5, 4)),),
+            optax.sgd(0.1),
+            2,
+            batches=Minibatches(jnp.ones(3), 1),
+            key=key,
+        )
