@@ -28,6 +28,7 @@ from flowkit.dynamics import (
     descend as descend,
     integrate as integrate,
     study_order as study_order,
+    sweep as sweep,
 )
 from flowkit.fields import (
     EndToEndFlow as EndToEndFlow,

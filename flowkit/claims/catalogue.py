@@ -3,7 +3,9 @@
 from flowkit.claim import Claim
 from flowkit.claims.completion import completion_claims
 from flowkit.claims.factorization import factorization_claims
+from flowkit.claims.implicit_bias import implicit_bias_claims
 from flowkit.claims.kernels import kernel_claims
+from flowkit.claims.stiffness import stiffness_claims
 from flowkit.claims.training import training_claims
 
 
@@ -11,7 +13,8 @@ def all_claims(*, quick: bool = False) -> tuple[Claim, ...]:
     """All claims that `verify` checks, in the order of the story they tell.
 
     Args:
-        quick: Fewer depths, splits and images; the same claims and the same bounds.
+        quick: Fewer depths, splits and images, under the same bounds, and without the claims on
+            implicit bias and on stiff flows.
 
     Returns:
         Claims with unique names.
@@ -21,4 +24,5 @@ def all_claims(*, quick: bool = False) -> tuple[Claim, ...]:
         *training_claims(quick=quick),
         *completion_claims(quick=quick),
         *kernel_claims(quick=quick),
+        *(() if quick else (*implicit_bias_claims(), *stiffness_claims())),
     )

@@ -12,6 +12,7 @@ from jax import lax
 from jaxtyping import Array, PRNGKeyArray, PyTree, Scalar
 
 from flowkit.dynamics.optimisers import optimiser as optimiser_of, time_step
+from flowkit.dynamics.precision import full_precision
 from flowkit.fields import check_factors, check_scalar_loss
 from flowkit.minibatches import Minibatches
 from flowkit.observables import LossOf, Observable, checked_observables, record
@@ -22,6 +23,7 @@ from flowkit.trajectory import FLOW_TIME, STEPS, Result, Trajectory, checked_sta
 Loss = Callable[..., Scalar]
 
 
+@full_precision()
 def descend(
     problem_or_loss: AbstractProblem | Loss,
     y0: PyTree,

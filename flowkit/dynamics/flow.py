@@ -15,6 +15,7 @@ from flowkit.dynamics.dense import join
 from flowkit.dynamics.eigenbasis import is_exactly_solvable, solve_exactly
 from flowkit.dynamics.meter import meter
 from flowkit.dynamics.policy import as_solvers
+from flowkit.dynamics.precision import full_precision
 from flowkit.dynamics.run import Run
 from flowkit.dynamics.stepping import step_control
 from flowkit.dynamics.stochastic import solve_stochastic
@@ -25,6 +26,7 @@ from flowkit.trajectory import Result, Times, Trajectory, checked_state, checked
 from flowkit.until import AbstractCondition
 
 
+@full_precision()
 def integrate(
     field: AbstractVectorField | AbstractStochasticField,
     y0: PyTree,

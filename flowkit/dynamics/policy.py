@@ -8,6 +8,7 @@ import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import optimistix as optx
 from jaxtyping import Array, Bool, Int, PyTree, Scalar
 
 from flowkit.dynamics.stabilized import RKC2
@@ -171,3 +172,20 @@ def as_solvers(solver: dfx.AbstractSolver | None) -> tuple[Watched, ...]:
     if isinstance(solver, dfx.AbstractRungeKutta) and solver.scan_kind is None:
         solver = dataclasses.replace(solver, scan_kind="lax")  # as no derivative is taken
     return (Watched(solver),)
+
+
+def with_tolerances(solver: Watched, rtol: Scalar, atol: PyTree[Scalar]) -> Watched:
+    """The solver, with tolerances of the step for an implicit method that has none of its own.
+
+    Diffrax hands them to the solver that it sees, which here is `Watched`.
+    """
+    inner = solver.solver
+    if not isinstance(inner, dfx.AbstractImplicitSolver):
+        return solver
+    smallest = jnp.stack(jax.tree.leaves(atol)).min()
+    of_step = {"rtol": rtol, "atol": smallest, "norm": optx.rms_norm}
+    is_given = lambda value: callable(value) or isinstance(value, int | float | Array)
+    root_finder = inner.root_finder
+    missing = {n: v for n, v in of_step.items() if not is_given(getattr(root_finder, n))}
+    root_finder = dataclasses.replace(root_finder, **missing)
+    return Watched(dataclasses.replace(inner, root_finder=root_finder))

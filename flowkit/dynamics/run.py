@@ -9,7 +9,7 @@ import diffrax as dfx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, PyTree, Shaped
 
 from flowkit.dynamics.policy import Watched
 from flowkit.dynamics.segment import Carry, Stretch, advance, begin, hand_over
@@ -227,7 +227,7 @@ class Run:
         return stats
 
 
-def _fitting(size: int, state: PyTree[Array]) -> int:
+def _fitting(size: int, state: PyTree[Shaped[Array | np.ndarray, "..."]]) -> int:
     """How many copies of a state fit into so many bytes; at least one."""
     return max(1, size // max(1, sum(leaf.nbytes for leaf in jax.tree.leaves(state))))
 

@@ -14,7 +14,7 @@ import optimistix as optx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
-from flowkit.dynamics.policy import Watched, WatchState
+from flowkit.dynamics.policy import Watched, WatchState, with_tolerances
 from flowkit.dynamics.stepping import ControlState, StepControl
 from flowkit.fields import AbstractVectorField, position
 from flowkit.until import AbstractCondition
@@ -65,6 +65,7 @@ def begin(
 ) -> Carry:
     """The first carry of a solve, with a first step chosen."""
     terms = dfx.ODETerm(field)
+    solver = with_tolerances(solver, controller.rtol, controller.atol)
     tnext, control = controller.init(
         terms, t0, t1, state, None, None, solver.func, solver.error_order(terms)
     )
@@ -98,7 +99,7 @@ def advance(
     saves = dfx.SubSaveAt(ts=window, fn=lambda t, state, args: position(field, state))
     solution = dfx.diffeqsolve(
         dfx.ODETerm(field),
-        solver,
+        with_tolerances(solver, controller.rtol, controller.atol),
         t0=control.t,
         t1=t1,
         dt0=control.dt,
@@ -125,6 +126,8 @@ def _event(field: AbstractVectorField, until: AbstractCondition, dtype: DTypeLik
 
     Optimistix stops a bisection only where the function is small as well, which a steep one never
     is at the nearest time there is. Scaled down it always is, so that the bracket alone decides.
+    The gap falls through its root, and is not asked which way: under `vmap` Diffrax also looks for
+    a root in lanes that have none, where asking would be an error.
     """
     limits = jnp.finfo(dtype)
 
@@ -132,7 +135,7 @@ def _event(field: AbstractVectorField, until: AbstractCondition, dtype: DTypeLik
         return until.gap(field, t, y) * float(limits.tiny) ** 0.5
 
     tolerance = ROOT_ULPS * float(limits.eps)
-    return dfx.Event(gap, root_finder=optx.Bisection(rtol=tolerance, atol=tolerance))
+    return dfx.Event(gap, root_finder=optx.Bisection(rtol=tolerance, atol=tolerance, flip=True))
 
 
 def _as_stretch(

@@ -62,7 +62,7 @@ class RKL2(AbstractStabilized):
     """Second-order Runge-Kutta-Legendre method with an adaptive, odd number of stages.
 
     As `RKC2`, with Legendre polynomials: they decay inside the stability interval without a damping
-    parameter, and the interval is shorter, (s^2 + s - 2) / 4.
+    parameter, and the interval is shorter, (s^2 + s - 2) / 2.
 
     Source:
         Meyer, Balsara, Aslam 2014, "A stabilized Runge-Kutta-Legendre method for explicit
@@ -83,7 +83,7 @@ class RKL2(AbstractStabilized):
         return 3
 
     def stages_for(self, scaled_step: Float[Array, ""]) -> Float[Array, ""]:
-        enough = jnp.ceil((jnp.sqrt(9 + 16 * scaled_step) - 1) / 2)
+        enough = jnp.ceil((jnp.sqrt(9 + 8 * scaled_step) - 1) / 2)
         return jnp.maximum(2 * jnp.floor(enough / 2) + 1, self.least_stages)
 
     def advance(self, step: Step, stages: Int[Array, ""]) -> StepEnd:

@@ -20,7 +20,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
-RADIUS_MARGIN = 1.2  # power iteration approaches the spectral radius from below
+RADIUS_MARGIN = 1.05  # power iteration approaches the spectral radius from below
 COLD_ITERATIONS = 20  # before the direction is known; afterwards it is warm from step to step
 
 Flat = Float[Array, " size"]
@@ -172,13 +172,13 @@ class AbstractStabilized(dfx.AbstractAdaptiveSolver):
         evaluations = solver_state.num_evaluations + stages + products + moved.astype(int)
         state = StabilizedState(
             direction,
-            jnp.array(True),
+            jnp.ones((), bool),
             t1,
             f1,
             evaluations,
             stages,
             radius,
-            h * radius,  # noqa: FBT003
+            h * radius,
         )
         dense = {"y0": y0, "y1": unravel(z1), "k0": unravel(h * f0), "k1": unravel(h * f1)}
         error = unravel(jnp.where(fits, error, jnp.inf))
@@ -214,8 +214,8 @@ class AbstractStabilized(dfx.AbstractAdaptiveSolver):
 
 
 def _check_radius(radius: Radius) -> None:
-    if radius is None or callable(radius) or isinstance(radius, jax.core.Tracer):
-        return
+    if radius is None or callable(radius) or isinstance(radius, Array):
+        return  # the value of an array may be traced
     value = np.asarray(radius)
     if value.dtype.kind not in "iuf" or value.ndim or not 0 < value < np.inf:
         raise ValueError(

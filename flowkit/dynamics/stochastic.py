@@ -13,6 +13,7 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, Float, Key, PRNGKeyArray, PyTree
 
+from flowkit.dynamics.precision import full_precision
 from flowkit.fields.stochastic import AbstractStochasticField
 from flowkit.observables import Observable, checked_observables, record
 from flowkit.trajectory import Result, Times, Trajectory, checked_state, checked_times
@@ -64,6 +65,7 @@ class SmallNoise(dfx.AbstractItoSolver):
         return y1, None, {"y0": y0, "y1": y1}, None, dfx.RESULTS.successful
 
 
+@full_precision()
 def solve_stochastic(
     field: AbstractStochasticField,
     y0: PyTree,
@@ -112,6 +114,7 @@ def solve_stochastic(
     )
 
 
+@full_precision()
 def sample_paths(
     field: AbstractStochasticField,
     y0: PyTree,

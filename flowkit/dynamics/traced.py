@@ -10,7 +10,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Float, PyTree
 
-from flowkit.dynamics.policy import Watched
+from flowkit.dynamics.policy import Watched, with_tolerances
 from flowkit.dynamics.segment import begin
 from flowkit.dynamics.stages import AbstractStabilized
 from flowkit.dynamics.stepping import StepControl
@@ -55,7 +55,7 @@ def solve_traced(
     carry = begin(field, solver, controller, t0, t1, jax.lax.stop_gradient(state))
     solution = dfx.diffeqsolve(
         dfx.ODETerm(field),
-        solver,
+        with_tolerances(solver, controller.rtol, controller.atol),
         t0=t0,
         t1=t1,
         dt0=jax.lax.stop_gradient(carry.control.dt),

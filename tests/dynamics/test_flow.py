@@ -206,6 +206,18 @@ def test_evaluations_are_counted_to_within_the_first_step(solver):
     assert abs(trajectory.stats["num_evaluations"] - len(calls)) <= 2
 
 
+@pytest.mark.parametrize("root_finder", [None, dfx.VeryChord(rtol=1e-9, atol=1e-12)])
+def test_implicit_solvers_take_the_tolerances_of_the_steps_or_their_own(root_finder):
+    """du/dt = -u at rates 1 and 1e5, over times at which an explicit method needs 1e5 steps."""
+    rates = jnp.array([1.0, 1e5])
+    field = fk.ModelFlow(lambda y: 0.5 * jnp.sum(rates * y**2))
+    solver = dfx.Kvaerno5() if root_finder is None else dfx.Kvaerno5(root_finder=root_finder)
+    trajectory = fk.integrate(field, jnp.ones(2), [0.0, 3.0], solver=solver, rtol=1e-7)
+    assert trajectory.stats["num_accepted_steps"] < 200
+    assert "num_evaluations" not in trajectory.stats  # the iterations of a step are not known
+    np.testing.assert_allclose(trajectory.final[0], np.exp(-3.0), rtol=1e-6)
+
+
 def test_progress_is_shown(key, capfd):
     problem = completion()
     factors = fk.initial.gaussian(problem, 2, 0.1, key=key)

@@ -1,0 +1,153 @@
+"""Claims about what a small start leads to, where norms say otherwise."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from flowkit import initial, until
+from flowkit.claim import Claim, Curves, Verdict
+from flowkit.dynamics import integrate
+from flowkit.fields import FactorFlow, SpectralFlow
+from flowkit.observables import end_to_end, log_abs_det, nuclear_norm
+from flowkit.problems import MatrixCompletion
+from flowkit.spectrum import Spectrum
+from flowkit.trajectory import Trajectory
+
+START = 1e-3  # of the product, times the identity
+SEPARATED = 5.0  # flow time by which the equal singular values of the start have parted
+HALF_SUM = 1e-4  # half the sum of squares at which the unobserved entry is read
+ENTRY, ENTRY_TOLERANCE = 70.7, 0.5
+LOG_DET, LOG_DET_TOLERANCE = -2525.0, 1.0
+RANK_ONE_ENTRY = 3.0  # R of the greedy example
+SCALES = (1e-1, 1e-2, 1e-4, 1e-6)
+NUCLEAR_NORMS = (12.01, 12.14, 12.84, 13.89)
+DEEP_SCALES = (1e-12, 1e-24, 1e-48, 1e-96)  # on the way to the limit 2 + 2 R^2
+NORM_TOLERANCE = 0.01
+
+
+def implicit_bias_claims() -> tuple[Claim, ...]:
+    """A flow that drives every norm to infinity, and one that prefers rank to norm."""
+    return (
+        Claim(
+            name="norms may all diverge",
+            statement="Completing [[*, 1], [1, 0]] from a start of positive determinant, the "
+            "unobserved entry grows without bound as the loss falls, and the rank approaches one.",
+            source="Razin, Cohen 2020, arXiv:2005.06398, Theorem 1",
+            check=_check_divergence,
+        ),
+        Claim(
+            name="rank before norm",
+            statement="The smaller the start, the larger the nuclear norm of the completion: from "
+            "4 R, its minimum, towards 2 + 2 R^2, that of the rank-one completion.",
+            source="Li, Luo, Lyu 2021, arXiv:2012.09839, greedy low-rank learning",
+            check=_check_greedy,
+        ),
+    )
+
+
+def _check_divergence() -> Verdict:
+    target = np.array([[np.nan, 1.0], [1.0, 0.0]])
+    problem = MatrixCompletion.from_matrix(target, observed=~np.isnan(target))
+    start = initial.identity(problem, 2, START)
+    parted = _succeeded(integrate(FactorFlow(problem), start, [0.0, SEPARATED], rtol=1e-9))
+    loss = 2 * HALF_SUM / 3  # flowkit's mean over three entries
+    trajectory = _succeeded(
+        integrate(
+            SpectralFlow(problem, 2),
+            Spectrum.of(end_to_end(parted.final)),
+            np.concatenate([[SEPARATED], np.geomspace(6.0, 1e6, 120)]),
+            until=until.train_loss(loss),
+            rtol=1e-7,
+            observables={"entry": lambda y: jnp.abs(end_to_end(y)[0, 0]), "log det": log_abs_det},
+        )
+    )
+    entry = abs(float(end_to_end(trajectory.final)[0, 0]))
+    log_det = float(log_abs_det(trajectory.final))
+    return Verdict(
+        passed=abs(entry - ENTRY) <= ENTRY_TOLERANCE
+        and abs(log_det - LOG_DET) <= LOG_DET_TOLERANCE,
+        kind="measured",
+        measured=f"entry {entry:.2f}, log |det| {log_det:.1f} where half the sum of squares is "
+        f"{HALF_SUM:g}",
+        expected=f"{ENTRY} +- {ENTRY_TOLERANCE}, {LOG_DET:g} +- {LOG_DET_TOLERANCE:g}",
+        numbers={
+            "entry": entry,
+            "log |det W|": log_det,
+            "flow time": trajectory.final_time,
+            "accepted steps": trajectory.stats["num_accepted_steps"],
+        },
+        charts=(_divergence_chart(trajectory),),
+    )
+
+
+def _divergence_chart(trajectory: Trajectory) -> Curves:
+    entry, log_det = (np.asarray(trajectory.observables[name]) for name in ("entry", "log det"))
+    return Curves(
+        title="An unobserved entry that grows without bound",
+        x_label="flow time",
+        y_label="size",
+        lines={"|w_11|": (trajectory.ts, entry), "-log |det W|": (trajectory.ts, -log_det)},
+        log_x=True,
+        log_y=True,
+        caption="Completion of [[*, 1], [1, 0]] at depth 2 from 1e-3 I. The determinant is "
+        "followed by the logarithms of the singular values, far below the smallest number.",
+    )
+
+
+def _check_greedy() -> Verdict:
+    norms = {scale: _greedy_norm(scale) for scale in (*SCALES, *DEEP_SCALES)}
+    known = [norms[scale] for scale in SCALES]
+    rising = np.diff([norms[scale] for scale in (*SCALES, *DEEP_SCALES)])
+    limit = 2 + 2 * RANK_ONE_ENTRY**2
+    last = norms[DEEP_SCALES[-1]]
+    return Verdict(
+        passed=bool(np.allclose(known, NUCLEAR_NORMS, rtol=0, atol=NORM_TOLERANCE))
+        and bool((rising > 0).all())
+        and last < limit,
+        kind="measured",
+        measured="nuclear norm "
+        + ", ".join(f"{norm:.2f}" for norm in known)
+        + f" at scale {SCALES[0]:g} to {SCALES[-1]:g}, {last:.2f} at {DEEP_SCALES[-1]:g}",
+        expected=", ".join(f"{norm}" for norm in NUCLEAR_NORMS)
+        + f" +- {NORM_TOLERANCE}; rising, below {limit:g}",
+        numbers={f"nuclear norm, scale {scale:g}": norm for scale, norm in norms.items()},
+        charts=(_greedy_chart(norms, limit),),
+    )
+
+
+def _greedy_norm(scale: float) -> float:
+    """The nuclear norm of the completion from factors sqrt(scale) I."""
+    target = np.full((4, 4), np.nan)
+    for row, col, value in ((0, 2, 1.0), (0, 3, RANK_ONE_ENTRY), (1, 2, RANK_ONE_ENTRY)):
+        target[row, col] = target[col, row] = value
+    problem = MatrixCompletion.from_matrix(target, observed=~np.isnan(target))
+    trajectory = integrate(
+        FactorFlow(problem),
+        initial.identity(problem, 2, scale),
+        [0.0, 1e6],
+        until=until.train_loss(1e-12),
+        rtol=1e-8,
+    )
+    return float(nuclear_norm(_succeeded(trajectory).final))
+
+
+def _greedy_chart(norms: dict[float, float], limit: float) -> Curves:
+    scales = list(norms)
+    flat = lambda value: (scales, [value] * len(scales))
+    return Curves(
+        title="Nuclear norm of the completion, by the scale of the start",
+        x_label="scale of the product at the start",
+        y_label="nuclear norm",
+        lines={
+            "minimum 4 R": flat(4 * RANK_ONE_ENTRY),
+            "rank one, 2 + 2 R^2": flat(limit),
+            "flow": (scales, list(norms.values())),
+        },
+        log_x=True,
+        caption="Symmetric 4 x 4, R = 3, depth 2. The approach to rank one is slow.",
+    )
+
+
+def _succeeded(trajectory: Trajectory) -> Trajectory:
+    if not trajectory.result.successful:
+        raise ArithmeticError(f"The integration failed: {trajectory.result.reason}.")
+    return trajectory
