@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,18 +14,23 @@ from flowkit.claims import (
     all_claims,
     completion,
     factorization,
+    implicit_bias,
     kernels as kernel_claims,
+    stiffness,
     training,
+    two_layers,
     verification,
 )
 from flowkit.claims.verification import verify
+from flowkit.dynamics import policy
 
-CLAIMS = {claim.name: claim for claim in all_claims(quick=True)}
+CLAIMS = {claim.name: claim for claim in (*all_claims(), *all_claims(quick=True))}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CLAIMS)
 def test_the_claim_holds(name):
+    """In its quick form, if it has one."""
     verdict = CLAIMS[name].check()
     assert verdict.passed, verdict.measured
 
@@ -100,6 +106,42 @@ def test_shuffled_labels_break_the_accuracy():
     shuffled = np.random.default_rng(0).permutation(data.labels)
     study = kernel_claims._Study(dataclasses.replace(data, labels=shuffled))
     assert not kernel_claims._check_accuracy(study).passed
+
+
+def test_the_other_sign_of_lambda_breaks_the_two_layer_solution(monkeypatch):
+    right = two_layers.closed_form
+    wrong = lambda Q, target, balance, time: right(Q, target, -balance, time)
+    monkeypatch.setattr(two_layers, "closed_form", wrong)
+    assert not two_layers._check_balances().passed
+
+
+def test_a_start_of_negative_determinant_breaks_the_divergence(monkeypatch):
+    right = implicit_bias.initial.identity
+
+    def reflected(problem, depth, scale):
+        first, *others = right(problem, depth, scale)
+        return (first * jnp.array([[1.0, 1.0], [1.0, -1.0]]), *others)
+
+    monkeypatch.setattr(implicit_bias.initial, "identity", reflected)
+    assert not implicit_bias._check_divergence().passed
+
+
+def test_a_larger_scale_breaks_rank_before_norm(monkeypatch):
+    monkeypatch.setattr(implicit_bias, "SCALES", (1e-1, 1e-2, 1e-4, 1e-5))
+    monkeypatch.setattr(implicit_bias, "DEEP_SCALES", (1e-12,))
+    assert not implicit_bias._check_greedy().passed
+
+
+def test_a_coarse_flow_breaks_the_tail(monkeypatch):
+    right = stiffness.integrate
+    coarse = lambda *arguments, rtol, **options: right(*arguments, rtol=1e3 * rtol, **options)
+    monkeypatch.setattr(stiffness, "integrate", coarse)
+    assert not stiffness._check_tail().passed
+
+
+def test_few_stages_break_the_number_of_products(monkeypatch):
+    monkeypatch.setattr(policy, "LINEAR_POLICY", policy.POLICY)
+    assert not stiffness._check_products().passed
 
 
 def _made_up(name, outcome):

@@ -7,6 +7,7 @@ from flowkit.claims.implicit_bias import implicit_bias_claims
 from flowkit.claims.kernels import kernel_claims
 from flowkit.claims.stiffness import stiffness_claims
 from flowkit.claims.training import training_claims
+from flowkit.claims.two_layers import two_layer_claims
 
 
 def all_claims(*, quick: bool = False) -> tuple[Claim, ...]:
@@ -14,7 +15,7 @@ def all_claims(*, quick: bool = False) -> tuple[Claim, ...]:
 
     Args:
         quick: Fewer depths, splits and images, under the same bounds, and without the claims on
-            implicit bias and on stiff flows.
+            two layers, on implicit bias and on stiff flows.
 
     Returns:
         Claims with unique names.
@@ -24,5 +25,5 @@ def all_claims(*, quick: bool = False) -> tuple[Claim, ...]:
         *training_claims(quick=quick),
         *completion_claims(quick=quick),
         *kernel_claims(quick=quick),
-        *(() if quick else (*implicit_bias_claims(), *stiffness_claims())),
+        *(() if quick else (*two_layer_claims(), *implicit_bias_claims(), *stiffness_claims())),
     )

@@ -54,7 +54,8 @@ def integrate(
         solver: A Diffrax solver. By default a policy: `diffrax.Tsit5()`, and the stabilized
             `RKC2()` for as long as stability limits the step, as in the tail of training or from
             a tiny initialisation; `stats["phases"]` says which solver took which steps. A kernel
-            flow whose kernels are matrices is solved exactly, in their eigenbasis.
+            flow is linear: if its kernels are matrices it is solved exactly, in their eigenbasis,
+            and else `RKC4()` takes the place of `RKC2()`.
         rtol: Relative tolerance of a step.
         atol: Absolute tolerance; by default `rtol` times the root mean square of each leaf of the
             state at the start, so that it scales with the initialisation.
@@ -103,7 +104,7 @@ def integrate(
     if is_traced(field, y0):
         check_traceable(until=until, dense=dense, progress=progress, checkpoint=checkpoint)
         state = lift(field, jnp.asarray(ts[0]), y0)
-        control, (solver, *_) = step_control(state, rtol, atol), as_solvers(solver)
+        control, (solver, *_) = step_control(state, rtol, atol), as_solvers(solver, field)
         return solve_traced(field, state, ts, observables, solver, control, max_steps)
     t0 = jnp.asarray(ts[0])
     until = None if until is None else until.begin(field, t0, y0, observables)
@@ -118,7 +119,7 @@ def integrate(
         return solve_exactly(field, y0, ts, until, observables)
     if dense and checkpoint is not None:
         raise ValueError("Argument `dense` must be False with a `checkpoint`, but it is True.")
-    solvers = as_solvers(solver)
+    solvers = as_solvers(solver, field)
     keep = checkpoint_in(
         checkpoint, field=field, y0=y0, ts=ts, until=until, solver=solvers, rtol=rtol, atol=atol
     )

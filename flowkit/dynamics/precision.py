@@ -12,7 +12,7 @@ def full_precision() -> Iterator[None]:
 
     Of float64 they always do. A `jax_default_matmul_precision` that the user has set stays.
     """
-    if jax.config.jax_default_matmul_precision is not None:
+    if jax.config.jax_default_matmul_precision is not None:  # pyright: ignore
         yield
         return
     with jax.default_matmul_precision("highest"):

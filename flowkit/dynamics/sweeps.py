@@ -33,11 +33,12 @@ from flowkit.dynamics.grid import Case, Make, Observables, checked_grid, made
 from flowkit.dynamics.lanes import Lane, Pool, Tally, alike
 from flowkit.dynamics.ledger import Ledger
 from flowkit.dynamics.outcomes import COUNTS, Outcome, labelled, outcome_of
-from flowkit.dynamics.policy import Watched, as_solvers
+from flowkit.dynamics.policy import as_solvers
 from flowkit.dynamics.precision import full_precision
 from flowkit.dynamics.run import Run
 from flowkit.dynamics.stepping import step_control
-from flowkit.storage.trajectories import _check_installed
+from flowkit.fields import AbstractVectorField
+from flowkit.storage.trajectories import check_installed
 from flowkit.trajectory import Result, Times, checked_times
 from flowkit.until import AbstractCondition
 
@@ -107,13 +108,13 @@ def sweep(
         ValueError: an argument is not usable, or `store` holds another sweep.
         ImportError: the extra `labelled` is not installed.
     """
-    _check_installed("xarray")
+    check_installed("xarray")
     times, grid = checked_times(ts), checked_grid(over)
     check_tolerances(rtol, atol)
     batch = _checked_batch(batch)
     cases = made(make, grid, observables, times)
     _check_names(grid, cases)
-    task = Task(times, until, as_solvers(solver), rtol, atol, max_steps)
+    task = Task(times, until, solver, rtol, atol, max_steps)
     ledger = None if store is None else Ledger.open(Path(store), {"over": list(grid), **vars(task)})
     outcomes = [None if ledger is None else ledger.read(case) for case in cases]
     tally = Tally()
@@ -125,7 +126,7 @@ def sweep(
 
         left = [case for case in cases if outcomes[case.index] is None]
         _solve(task, left, batch, ledger, tally, end)
-    return labelled(grid, times, outcomes, _attributes(task, cases[0].flow.clock, tally))
+    return labelled(grid, times, outcomes, _attributes(task, cases[0].flow, tally))
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class Task:
 
     ts: Float[np.ndarray, " time"]
     until: AbstractCondition | None
-    solver: tuple[Watched, ...]
+    solver: dfx.AbstractSolver | None
     rtol: int | float
     atol: int | float | None
     max_steps: int | None
@@ -180,7 +181,8 @@ def _begin(task: Task, case: Case, ledger: Ledger | None) -> Lane:
         until = until.begin(flow, t0, case.y0, case.observables)
     state, rate, gap = at_start(flow, t0, case.y0, until)
     controller = step_control(state, task.rtol, task.atol)
-    run = Run(flow, task.ts, task.solver, controller, until, task.max_steps, dense=False)
+    solvers = as_solvers(task.solver, flow)
+    run = Run(flow, task.ts, solvers, controller, until, task.max_steps, dense=False)
     run.start(case.y0, state)
     if not is_finite(rate):
         result = Result(successful=False, reason="the field is not finite at the start")
@@ -195,12 +197,15 @@ def _begin(task: Task, case: Case, ledger: Ledger | None) -> Lane:
     return Lane(case, run, keep)
 
 
-def _attributes(task: Task, clock: str, tally: Tally) -> dict[str, str | int | float]:
+def _attributes(
+    task: Task, flow: AbstractVectorField, tally: Tally
+) -> dict[str, str | int | float]:
+    solvers = as_solvers(task.solver, flow)
     atol = "rtol times the root mean square of each array at the start"
     return {
         "flowkit_version": flowkit.__version__,
-        "clock": clock,
-        "solver": " or ".join(type(watched.solver).__name__ for watched in task.solver),
+        "clock": flow.clock,
+        "solver": " or ".join(type(watched.solver).__name__ for watched in solvers),
         "rtol": float(task.rtol),
         "atol": atol if task.atol is None else float(task.atol),
         "until": "" if task.until is None else task.until.describe(),

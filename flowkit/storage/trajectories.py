@@ -67,7 +67,7 @@ def save_trajectory(trajectory: Trajectory, path: str | PathLike[str]) -> None:
         ImportError: the extra is needed and not installed.
     """
     path = checked_path(path, SUFFIXES)
-    _check_installed(*PACKAGES[path.suffix])
+    check_installed(*PACKAGES[path.suffix])
     content = _content(trajectory)
     if path.suffix == ".npz":
         save_arrays(path, content.arrays, content.attributes)
@@ -104,7 +104,7 @@ def load_trajectory(path: str | PathLike[str], *, like: PyTree = None) -> Trajec
         ImportError: the extra `labelled` is needed and not installed.
     """
     path = existing_path(path, SUFFIXES)
-    _check_installed(*PACKAGES[path.suffix])
+    check_installed(*PACKAGES[path.suffix])
     content = _read(path)
     attributes, structure = content.attributes, content.attributes["structure"]
     numpy_arrays = {"time", "final_time", *attributes["numpy_arrays"]}
@@ -139,7 +139,7 @@ def to_dataset(trajectory: Trajectory) -> "xarray.Dataset":
         ImportError: xarray is not installed.
         ValueError: a leaf holds no numbers, or not one entry for each time.
     """
-    _check_installed("xarray")
+    check_installed("xarray")
     content = _content(trajectory)
     return _labelled(content, content.arrays, {})
 
@@ -255,7 +255,8 @@ def _as_jax(array: Shaped[np.ndarray, "..."], name: str, path: Path) -> Array:
     return converted
 
 
-def _check_installed(*packages: str) -> None:
+def check_installed(*packages: str) -> None:
+    """Refuse, with an ImportError, what needs a package that is missing."""
     for package in packages:
         try:
             import_module(package)

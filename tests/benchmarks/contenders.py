@@ -22,6 +22,7 @@ RTOLS = tuple(float(f"{10**-k:.0e}") for k in np.arange(1, 6.5, 0.5))
 QUICK_RTOLS = (1e-1, 1e-2, 1e-3, 1e-4)
 # Learning rates, as fractions of 2 / sharpness, beyond which descent diverges.
 RATES = tuple(0.9 * 0.5**k for k in range(12))
+OUT_OF_BUDGET = "out of budget"
 SCIPY_PERIOD = 64  # evaluations between two looks at the clock
 
 
@@ -133,7 +134,7 @@ def _scipy(method: str, case: Case, end: End, rtol: float, budget: float) -> Sol
             **options,
         )
     except OutOfTimeError:
-        return Solved(empty, None, 0, f"not done after {budget:.0f} s")
+        return Solved(empty, None, 0, f"{OUT_OF_BUDGET}: not done after {budget:.0f} s")
     if not solution.success or solution.y.shape[1] < SAVES:
         return Solved(empty, solution.nfev, 0, solution.message)
     return Solved(factors_from(case, solution.y.T), solution.nfev, -1)

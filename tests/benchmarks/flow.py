@@ -39,8 +39,8 @@ def main() -> None:
             case = completion(size, depth)
             for end in ends_of(case, options.ends, options.out):
                 for contender in contenders(tiny=size <= 10, quick=options.quick):
-                    for line in measure(case, end, contender, ledger, options.budget):
-                        console.print(line, highlight=False)
+                    for row in measure(case, end, contender, ledger, options.budget):
+                        console.print(str(row), highlight=False)
                 write_pages(options.out, ledger)
     console.print((options.out / "flow.md").read_text("utf-8"), highlight=False)
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import jax
 import numpy as np
 from cases import Case, End, products_of
-from contenders import Contender, Solved, compiled_rate
+from contenders import OUT_OF_BUDGET, Contender, Solved, compiled_rate
 from jax.flatten_util import ravel_pytree
 
 PROBES = 20  # evaluations that are timed to know what one costs
+SHORT = 5.0  # seconds of a solve that is made twice
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Ledger:
 def measure(
     case: Case, end: End, contender: Contender, ledger: Ledger, budget: float
 ) -> Iterator[Measurement]:
-    """Solve at one setting after another, until one fails to fit in the budget."""
+    """Solve at one setting after another, until one does not fit in the budget."""
     ahead = contender.least_evaluations(end) * _seconds_per_evaluation(case)
     compiled, walls = False, []
     for setting in contender.settings:
@@ -83,34 +84,38 @@ def measure(
         if found := ledger.find(row.key):
             row = found
         elif ahead > budget:
-            failure = f"not run: it would take {ahead:.0f} s at least"
+            failure = f"{OUT_OF_BUDGET}: it would take {ahead:.0f} s at least"
             row = ledger.add(Measurement(**asdict(row) | {"failure": failure}))
         else:
-            facts = _timed(case, end, contender, setting, budget, warm=not compiled)
+            facts = _timed(case, end, contender, setting, budget, first=not compiled)
             compiled, row = True, ledger.add(Measurement(**asdict(row) | facts))
         yield row
-        if row.wall is None:
+        if row.failure and row.failure.startswith(OUT_OF_BUDGET):
             return
-        walls.append(row.wall)
+        if row.wall is not None:
+            walls.append(row.wall)
         if len(walls) > 1:
             ahead = walls[-1] * max(walls[-1] / walls[-2], 1.0)
 
 
 def _timed(
-    case: Case, end: End, contender: Contender, setting: float, budget: float, *, warm: bool
+    case: Case, end: End, contender: Contender, setting: float, budget: float, *, first: bool
 ) -> dict[str, object]:
-    """The facts of one solve; the first of a contender is made twice, for its compilation."""
+    """The facts of one solve, made twice where it is short or a contender's first one.
+
+    The better of the two counts: small computations, such as joining what was saved, are compiled
+    in every solve that is the first of its kind.
+    """
     solve = lambda: _wall(lambda: contender.solve(case, end, setting, budget))
-    first = solve() if warm else None
-    wall, solved = solve() if first is None or first[1].failure is None else first
+    cold, solved = solve()
     facts: dict[str, object] = {"steps": solved.steps, "evaluations": solved.evaluations}
     if solved.failure is not None:
         return facts | {"failure": solved.failure}
+    warm = solve()[0] if first or cold < SHORT else cold
     errors = end.errors(products_of(solved.states))
-    compilation = None if first is None else max(first[0] - wall, 0.0)
     return facts | {
-        "wall": wall,
-        "compilation": compilation,
+        "wall": min(cold, warm),
+        "compilation": max(cold - warm, 0.0) if first else None,
         "error": float(errors[-1]),
         "largest_error": float(errors.max()),
     }

@@ -3,12 +3,13 @@
 from typing import ClassVar, final
 
 import diffrax as dfx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import flowkit as fk
-from flowkit.dynamics.policy import NON_STIFF, STIFF, _scaled_step
+from flowkit.dynamics.policy import NON_STIFF, STIFF, _scaled_step, as_solvers
 from flowkit.fields import AbstractVectorField
 
 RTOL = 1e-6  # of a step; the tail of an order-2 method gathers some more
@@ -86,3 +87,23 @@ def test_the_first_solver_returns_where_the_flow_is_no_longer_stiff():
     trajectory = fk.integrate(Fading(), jnp.zeros(2), ts, rtol=1e-8)
     assert solvers(trajectory)[:3] == ["Tsit5", "RKC2", "Tsit5"]
     np.testing.assert_allclose(trajectory.states[:, 0], np.sin(ts), atol=1e-7)
+
+
+def test_a_linear_flow_known_by_products_takes_order_four_and_meets_its_tolerance():
+    values = np.geomspace(1e-4, 1.0, 40)
+    Q, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(40, 40)))
+    gram, targets = jnp.asarray((Q * values) @ Q.T), jnp.ones((40, 1))
+    by_products = fk.KernelFlow(jax.tree_util.Partial(jnp.matmul, gram), targets)
+    ts = [0.0, 1e2, 1e5]
+    stepped = fk.integrate(by_products, jnp.zeros((40, 1)), ts, rtol=RTOL)
+    exact = fk.integrate(fk.KernelFlow((gram + gram.T) / 2, targets), jnp.zeros((40, 1)), ts)
+    assert solvers(stepped) == ["Tsit5", "RKC4"]
+    assert fk.compare(stepped, exact).relative < RTOL
+    needed_for_stability = 6 * 1e5 / TSIT5_STABLE
+    assert stepped.stats["num_evaluations"] < 0.05 * needed_for_stability
+
+
+def test_in_single_precision_a_linear_flow_takes_fewer_stages():
+    field = lambda dtype: fk.KernelFlow(jnp.eye(2, dtype=dtype), jnp.ones((2, 1), dtype))
+    single, double = (as_solvers(None, field(dtype))[1].solver for dtype in ("float32", "float64"))
+    assert single.max_stages < double.max_stages
