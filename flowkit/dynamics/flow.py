@@ -68,6 +68,11 @@ def integrate(
         checkpoint: A folder to keep the run in. The same call resumes from it after a kill, with
             the result of a run that was never stopped, bit for bit.
 
+    A device holds the state, about ten copies of it for the solver, and at most 32 MiB of saved
+    states (one of them, where that is larger); as they are saved they go to the host, as NumPy
+    arrays, and come back in such windows where observables are recorded. With `dense` it holds 128
+    MiB of interpolants as well.
+
     Returns:
         The trajectory. A solve that fails is returned too, with the reason in `result`, and so is
         one that was interrupted (Ctrl-C): what it saved up to there is right, and `compare` refuses
@@ -190,7 +195,7 @@ def as_trajectory(run: Run, observables: Mapping[str, Observable]) -> Trajectory
     done = run.progress
     last = done.ending.successful and not done.fired
     ts = run.ts[: done.num_saved]
-    states = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *done.chunks)
+    states = jax.tree.map(lambda *leaves: np.concatenate(leaves), *done.chunks)
     return Trajectory(
         ts=ts,
         states=states,

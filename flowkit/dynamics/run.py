@@ -15,10 +15,10 @@ from flowkit.dynamics.policy import Watched
 from flowkit.dynamics.segment import Carry, Stretch, advance, begin, hand_over
 from flowkit.dynamics.stepping import UNLIMITED, StepControl
 from flowkit.fields import AbstractVectorField
+from flowkit.observables.recording import WINDOW_BYTES
 from flowkit.trajectory import Result
 from flowkit.until import AbstractCondition
 
-WINDOW_BYTES = 32 * 2**20  # of saved states that a device holds at a time
 DENSE_BYTES = 128 * 2**20  # of dense output that a device holds at a time
 FIRST_ALLOWANCE = 32  # steps before the first return to Python; then as many as fill the pause
 SHORT_PAUSE, LONG_PAUSE = 0.25, 1.0  # seconds of a stretch, within which an interrupt waits

@@ -8,10 +8,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, PyTree, Scalar
 
 from flowkit.trajectory import ROUNDING, SAME_TIME, Trajectory
 
+WINDOW_BYTES = 32 * 2**20  # of saved states that a device holds at a time
 SavedTimes = Float[np.ndarray | Array, " time"]
 
 
@@ -124,7 +126,23 @@ def record(
             f"Argument `observables` must hold functions of the state alone, but `{timed[0]}` asks "
             f"for the time, which is not known here."
         )
-    return _record(observables, states, None if ts is None else jnp.asarray(ts))
+    leaves = jax.tree.leaves(states)
+    if not observables or any(isinstance(leaf, Tracer) for leaf in leaves):
+        return _record(observables, states, None if ts is None else jnp.asarray(ts))
+    windows = [
+        _record(observables, *jax.tree.map(lambda leaf, rows=rows: leaf[rows], (states, ts)))
+        for rows in _windows(leaves)
+    ]
+    if len(windows) == 1:
+        return windows[0]
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *windows)
+
+
+def _windows(leaves: list[Array | np.ndarray]) -> list[slice]:
+    """Consecutive rows of equal number, as many as fit into a window of device memory."""
+    count, size = len(leaves[0]), sum(leaf.nbytes for leaf in leaves)
+    most = max(1, WINDOW_BYTES * count // max(size, 1))
+    return [slice(start, start + most) for start in range(0, count, most)]
 
 
 @eqx.filter_jit

@@ -13,6 +13,7 @@ from systems import completion
 
 import flowkit as fk
 from flowkit.dynamics import checkpoint, run
+from flowkit.observables import recording
 
 TS = np.linspace(0.0, 4e3, 9)
 
@@ -84,6 +85,21 @@ def test_a_device_holds_no_more_saves_than_a_window(solve, monkeypatch):
     assert {len(window) for window, _ in windows} == {2}
     np.testing.assert_array_equal(small.ts, TS)
     assert fk.compare(small, whole).relative < 1e-6
+
+
+def test_what_is_saved_lies_on_the_host_and_is_looked_at_in_windows(solve, monkeypatch):
+    sizes = {"spectrum": fk.observables.singular_values, "balance": fk.observables.balance}
+    whole = solve(observables=sizes)
+    assert all(isinstance(leaf, np.ndarray) for leaf in whole.states)
+    monkeypatch.setattr(recording, "WINDOW_BYTES", 2 * 8 * sum(W.size for W in whole.final))
+    windows, record = [], recording._record
+    noted = lambda o, states, ts: windows.append(len(ts)) or record(o, states, ts)
+    monkeypatch.setattr(recording, "_record", noted)
+    parts = solve(observables=sizes)
+    assert windows == [2, 2, 2, 2, 1]
+    leaves = (jax.tree.leaves(solved.observables) for solved in (parts, whole))
+    for part, every in zip(*leaves, strict=True):
+        np.testing.assert_allclose(part, every, rtol=1e-12, atol=1e-12)
 
 
 def test_an_interrupt_leaves_what_was_right_so_far(solve, monkeypatch, one_step_at_a_time):
