@@ -77,7 +77,7 @@ class Watched(dfx.AbstractAdaptiveSolver):
         return self.solver.func(terms, t0, y0, args)
 
     def init(self, terms, t0, t1, y0, args) -> WatchState:
-        return WatchState(self.solver.init(terms, t0, t1, y0, args), jnp.array(0))
+        return WatchState(self.solver.init(terms, t0, t1, y0, args), jnp.zeros((), int))
 
     def step(self, terms, t0, t1, y0, args, solver_state: WatchState, made_jump):
         before = solver_state.inner

@@ -135,7 +135,7 @@ class Run:
             done.carry,
             jnp.asarray(window),
             jnp.asarray(t1),
-            jnp.asarray(allowance),
+            jnp.asarray(allowance, int),
             self.dense_steps,
         )
 

@@ -138,7 +138,7 @@ class AbstractStabilized(dfx.AbstractAdaptiveSolver):
     def init(self, terms, t0, t1, y0, args) -> StabilizedState:
         flat, _ = ravel_pytree(y0)
         direction = jax.random.normal(jax.random.key(0), flat.shape, flat.dtype)
-        zero, none = jnp.zeros((), flat.dtype), jnp.array(0)
+        zero, none = jnp.zeros((), flat.dtype), jnp.zeros((), int)
         return StabilizedState(
             direction=direction / jnp.linalg.norm(direction),
             warm=jnp.zeros((), bool),

@@ -76,7 +76,7 @@ class StepControl(dfx.AbstractAdaptiveStepSizeController):
         atol = jnp.stack(jax.tree.leaves(self.atol)).max()
         first = dfx.PIDController(rtol=self.rtol, atol=atol, norm=self.norm)
         tnext, (last, before, _) = first.init(terms, t0, t1, y0, dt0, args, func, error_order)
-        counts = (jnp.array(UNLIMITED), jnp.array(2))  # two evaluations choose the first step
+        counts = (jnp.array(UNLIMITED, int), jnp.array(2, int))  # two evaluations choose the step
         t0, tnext = jnp.asarray(t0), jnp.asarray(tnext)
         errors = (jnp.asarray(last), jnp.asarray(before))
         return tnext, ControlState(errors, t0, tnext - t0, *counts)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import equinox as eqx
 import jax
 import numpy as np
 import pytest
@@ -69,6 +70,23 @@ def test_stretches_of_any_length_join_bit_for_bit(solve, until, request):
     assert len(whole.stats["phases"]) > 1, "the test should pass through a change of solver"
     request.getfixturevalue("one_step_at_a_time")
     assert_identical(solve(until=until), whole)
+
+
+def test_a_stretch_is_compiled_once_for_each_solver(solve, monkeypatch, one_step_at_a_time):
+    """What a stretch returns is of the very types of what it was given, weak ones included."""
+    advance, seen = run.advance, {}
+
+    def noted(field, solver, *arguments):
+        types = jax.tree.map(jax.typeof, eqx.filter(arguments, eqx.is_array))
+        seen.setdefault(type(solver.solver).__name__, []).append(types)
+        return advance(field, solver, *arguments)
+
+    monkeypatch.setattr(run, "advance", noted)
+    solve(until=fk.until.train_loss(1e-3))
+    assert len(seen) == 2
+    for first, *others in seen.values():
+        assert len(others) > 2
+        assert all(eqx.tree_equal(first, other) for other in others)
 
 
 def test_a_device_holds_no_more_saves_than_a_window(solve, monkeypatch):
