@@ -84,7 +84,7 @@ def _start(balance: float) -> tuple[Matrix, tuple[Array, Array]]:
     return np.asarray(target), (W_1, W_2)
 
 
-def _stacked(factors: tuple[Array, Array]) -> Matrix:
+def _stacked(factors: tuple[Array | np.ndarray, Array | np.ndarray]) -> Matrix:
     W_1, W_2 = map(np.asarray, factors)
     return np.concatenate([W_1.T, W_2])
 

@@ -5,6 +5,7 @@ from typing import final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Scalar
 
 from flowkit.lowering import lower_conserved
@@ -12,7 +13,8 @@ from flowkit.problems import AbstractProblem
 from flowkit.spectrum import Spectrum
 from flowkit.symbolic import factor_flow
 
-MatrixState = Float[Array, "out in"] | tuple[Float[Array, "_out _in"], ...] | Spectrum
+Matrix = Float[Array | np.ndarray, "_out _in"]
+MatrixState = Matrix | tuple[Matrix, ...] | Spectrum
 
 
 def end_to_end(state: MatrixState) -> Float[Array, "out in"]:
@@ -20,10 +22,10 @@ def end_to_end(state: MatrixState) -> Float[Array, "out in"]:
     if isinstance(state, Spectrum):
         return state.matrix()
     if not isinstance(state, tuple):
-        return state
-    product = state[0]
+        return jnp.asarray(state)
+    product = jnp.asarray(state[0])
     for factor in state[1:]:
-        product = factor @ product
+        product = jnp.asarray(factor) @ product
     return product
 
 
@@ -152,7 +154,7 @@ class Alignment(eqx.Module):
         return jnp.stack([jnp.linalg.norm(on), jnp.linalg.norm(M - jnp.diag(on))])
 
 
-def balance(factors: tuple[Float[Array, "_out _in"], ...]) -> tuple[Array, ...]:
+def balance(factors: tuple[Matrix, ...]) -> tuple[Array, ...]:
     """The conserved quantities W_{j+1}^T W_{j+1} - W_j W_j^T, lowered from `factor_flow`.
 
     Raises:
