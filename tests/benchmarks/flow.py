@@ -4,9 +4,9 @@
     python tests/benchmarks/flow.py --out FOLDER --sizes 100 --depths 3 --budget 60
 
 The folder holds `measurements.jsonl`, to which every solve adds a line, so that a run that was
-stopped goes on where it was; `flow.md`, a table of what an end-point error of 1e-3 costs; and one
-figure for every size and end. Compilation is timed apart. A solve that would take longer than the
-budget is not made, and the table says so.
+stopped goes on where it was; `flow.md`, a table of what an error of 1e-3 costs, at the end and
+along the path; and one figure for every size and end. Compilation is timed apart. A solve that
+would take longer than the budget is not made, and the table says so.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     parser.add_argument("--sizes", type=numbers, default=[100, 500], help="of the matrix: 10 too")
     parser.add_argument("--depths", type=numbers, default=[2, 3, 4])
-    parser.add_argument("--ends", type=names, default=["transient", "tail"], help="or learning")
+    parser.add_argument("--ends", type=names, default=["learning", "transient", "tail"])
     parser.add_argument("--budget", type=float, default=300.0, help="seconds of the longest solve")
     parser.add_argument("--quick", action="store_true", help="fewer settings")
     parser.add_argument("--device", choices=PLATFORMS, default="cpu")

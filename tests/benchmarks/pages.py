@@ -9,10 +9,13 @@ from matplotlib.figure import Figure
 from measuring import Ledger, Measurement
 
 MATCHED = 1e-3  # end-point error at which costs are compared
-REFERENCE = "default policy"
+REFERENCE, DESCENT = "default policy", "descent"
+ERRORS = {"error": "end", "largest_error": "path"}
 INTRODUCTION = (
-    f"Wall seconds and evaluations at an end-point error of {MATCHED:g}, interpolated between "
-    f"settings; `~` extrapolates descent at its order, one. Compilation is apart."
+    f"Wall seconds and evaluations at an error of {MATCHED:g}, interpolated between settings; `~` "
+    f"extrapolates descent at its order, one. Compilation is apart. The error of a path is the "
+    f"largest over all saves. That of its end says little where training has converged: errors in "
+    f"time are forgotten there, and descent at its largest stable rate arrives as well."
 )
 COLOURS = {
     REFERENCE: "#D55E00",
@@ -25,7 +28,7 @@ COLOURS = {
     "RK45": "#999999",
     "DOP853": "#666666",
     "LSODA": "#333333",
-    "descent": "#009E73",
+    DESCENT: "#009E73",
 }
 
 
@@ -34,12 +37,14 @@ def write_pages(folder: Path, ledger: Ledger) -> None:
     lines = [
         INTRODUCTION,
         "",
-        "| n | depth | end | method | seconds | times ours | evaluations | compilation |",
-        "|---|---|---|---|---|---|---|---|",
+        "| n | depth | to | error of | method | seconds | times ours | evaluations | compilation |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     by_case = lambda row: (row.size, row.depth, row.end)
-    for _, rows in groupby(sorted(ledger.rows, key=by_case), key=by_case):
-        lines += _lines(list(rows))
+    for _, group in groupby(sorted(ledger.rows, key=by_case), key=by_case):
+        rows = list(group)
+        for kind in ERRORS:
+            lines += _lines(rows, kind)
     (folder / "flow.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     by_figure = lambda row: (row.size, row.end)
     for (size, end), rows in groupby(sorted(ledger.rows, key=by_figure), key=by_figure):
@@ -53,13 +58,13 @@ def _by_contender(rows: Iterable[Measurement]) -> dict[str, list[Measurement]]:
     return found
 
 
-def _lines(rows: list[Measurement]) -> list[str]:
+def _lines(rows: list[Measurement], kind: str) -> list[str]:
     contenders = _by_contender(rows)
-    ours = cost_at(contenders.get(REFERENCE, []), "wall")
+    ours = cost_at(contenders.get(REFERENCE, []), "wall", kind)
     lines = []
     for name, own in contenders.items():
-        wall, evaluations = cost_at(own, "wall"), cost_at(own, "evaluations")
-        mark = "~" if name == "descent" and _is_extrapolated(own) else ""
+        wall, evaluations = (cost_at(own, cost, kind) for cost in ("wall", "evaluations"))
+        mark = "~" if name == DESCENT and _is_extrapolated(own, kind) else ""
         compilation = max((row.compilation or 0.0 for row in own), default=0.0)
         if wall is None:
             cells = [_why_not(own), "", "", ""]
@@ -67,7 +72,7 @@ def _lines(rows: list[Measurement]) -> list[str]:
             ratio = "" if ours is None else f"{wall / ours:.1f}"
             known = "" if evaluations is None else f"{mark}{evaluations:,.0f}"
             cells = [f"{mark}{wall:.3g}", f"{mark}{ratio}", known, f"{compilation:.1f}"]
-        head = [str(own[0].size), str(own[0].depth), own[0].end, name]
+        head = [str(own[0].size), str(own[0].depth), own[0].end, ERRORS[kind], name]
         lines.append(f"| {' | '.join(head + cells)} |")
     return lines
 
@@ -77,27 +82,26 @@ def _why_not(rows: list[Measurement]) -> str:
     return failures[0] if failures else f"no error below {MATCHED:g}"
 
 
-def _is_extrapolated(rows: list[Measurement]) -> bool:
-    errors = [row.error for row in rows if row.error is not None]
+def _is_extrapolated(rows: list[Measurement], kind: str) -> bool:
+    errors = [getattr(row, kind) for row in rows if row.error is not None]
     return bool(errors) and min(errors) > MATCHED
 
 
-def cost_at(rows: list[Measurement], cost: str, error: float = MATCHED) -> float | None:
+def cost_at(rows: list[Measurement], cost: str, kind: str, error: float = MATCHED) -> float | None:
     """The cost at an error, on straight lines between measurements in logarithms.
 
     Of a setting that is dearer than another one with a smaller error, nothing is made. Descent is
-    extrapolated at order one, in both directions; others that stay below the error cost what their
-    cheapest setting does.
+    extrapolated at order one to smaller errors; at larger ones it is unstable, so that it costs
+    what its cheapest setting does, as do others that stay below the error.
     """
-    found = [(row.error, getattr(row, cost)) for row in rows if row.error is not None]
+    found = [(getattr(row, kind), getattr(row, cost)) for row in rows if row.error is not None]
     pairs = [(e, c) for e, c in found if c and not any(f < e and d <= c for f, d in found if d)]
     if not pairs:
         return None
     errors, costs = np.array(sorted(pairs, reverse=True)).T
-    if errors[-1] > error or (errors[0] < error and rows[0].contender == "descent"):
-        nearest = np.abs(np.log(errors / error)).argmin()
-        is_descent = rows[0].contender == "descent"
-        return float(costs[nearest] * errors[nearest] / error) if is_descent else None
+    if errors[-1] > error:
+        is_descent = rows[0].contender == DESCENT
+        return float(costs[-1] * errors[-1] / error) if is_descent else None
     return float(np.exp(np.interp(-np.log(error), -np.log(errors), np.log(costs))))
 
 
@@ -109,12 +113,13 @@ def _figure(rows: list[Measurement]) -> Figure:
         contenders = _by_contender(row for row in rows if row.depth == depth)
         for axes, cost in zip(pair, ("wall", "evaluations"), strict=True):
             for name, own in contenders.items():
-                points = [(getattr(r, cost), r.error) for r in own if r.error and getattr(r, cost)]
+                done = [row for row in own if row.largest_error and getattr(row, cost)]
+                points = [(getattr(row, cost), row.largest_error) for row in done]
                 if points:
                     axes.loglog(*zip(*points, strict=True), ".-", color=COLOURS[name], label=name)
             axes.grid(visible=True, color="#dddddd", linewidth=0.6)
             axes.spines[["top", "right"]].set_visible(False)
-        pair[0].set_ylabel(f"depth {depth}: end-point error")
+        pair[0].set_ylabel(f"depth {depth}: error of the path")
     panels[-1, 0].set_xlabel("wall seconds, without compilation")
     panels[-1, 1].set_xlabel("evaluations of the field")
     handles = {line.get_label(): line for axes in panels.flat for line in axes.lines}
