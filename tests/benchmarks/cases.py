@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import diffrax as dfx
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -123,7 +124,7 @@ def _solved(case: Case, name: str) -> End:
         for solver, rtol in _references(case.size, name)
     )
     products, others = (products_of(trajectory.states)[1:] for trajectory in (truth, check))
-    sharpness = jax.jit(Sharpness(case.problem, iterations=40))
+    sharpness = eqx.filter_jit(Sharpness(case.problem, iterations=40))
     rows = [jax.tree.map(lambda leaf, i=i: leaf[i], truth.states) for i in (SAVES // 2, SAVES)]
     largest = max(float(sharpness(tuple(map(jnp.asarray, row)))) for row in rows)
     uncertainty = float(distances(others, products).max())
