@@ -1,10 +1,16 @@
 """The command line."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+
+from flowkit.claim import Claim
+
+if TYPE_CHECKING:
+    from flowkit.report import Report
 
 app = typer.Typer(
     help="Derive, integrate and verify gradient-flow dynamics.",
@@ -53,6 +59,56 @@ def verify(
         raise typer.BadParameter(str(error)) from error
     console.print(report.table())
     console.print(f"Report: {out / 'index.html'}")
+    raise typer.Exit(_status(report))
+
+
+@app.command()
+def derive(
+    name: Annotated[str | None, typer.Argument(help="What to derive; --list shows all.")] = None,
+    depth: Annotated[
+        str | None, typer.Option(help="Weight layers: a number, or a letter for any depth.")
+    ] = None,
+    as_latex: Annotated[  # noqa: FBT002
+        bool, typer.Option("--latex", help="Print the equations as LaTeX (the default).")
+    ] = False,
+    as_markdown: Annotated[  # noqa: FBT002
+        bool, typer.Option("--markdown", help="Print source, equations and claims as Markdown.")
+    ] = False,
+    check: Annotated[  # noqa: FBT002
+        bool, typer.Option("--check", help="Check every claim; exit status 1 if one fails.")
+    ] = False,
+    list_names: Annotated[  # noqa: FBT002
+        bool, typer.Option("--list", help="List what can be derived and stop.")
+    ] = False,
+) -> None:
+    """Derive equations from scratch, and print them or check what is claimed of them."""
+    from flowkit.symbolic.presentation import latex, markdown
+    from flowkit.symbolic.registry import derive_by_name, parse_depth, table_of_contents
+
+    if list_names or name is None:
+        typer.echo(table_of_contents())
+        return
+    try:
+        derived = derive_by_name(name, None if depth is None else parse_depth(depth))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    if as_latex or not (as_markdown or check):
+        typer.echo(latex(derived.equations))
+    if as_markdown:
+        typer.echo(markdown(derived), nl=False)
+    if check:
+        _check_and_exit(derived.claims)
+
+
+def _check_and_exit(claims: Sequence[Claim]) -> None:
+    from flowkit.claims.verification import check_claims
+
+    report = check_claims(claims, Console(quiet=True))
+    Console().print(report.table())
+    raise typer.Exit(_status(report))
+
+
+def _status(report: "Report") -> int:
     if report.remaining:
-        raise typer.Exit(INTERRUPTED)
-    raise typer.Exit(0 if report.passed else 1)
+        return INTERRUPTED
+    return 0 if report.passed else 1

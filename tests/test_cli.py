@@ -1,11 +1,16 @@
 """The command line reports, and tells a script how it went."""
 
+import dataclasses
+import re
+
 import pytest
 from typer.testing import CliRunner
 
 from flowkit.claim import Claim, Verdict
 from flowkit.claims import verification
 from flowkit.cli import app
+from flowkit.symbolic import factor_flow
+from flowkit.symbolic.registry import REGISTRY
 
 
 def _claims(*outcomes):
@@ -66,3 +71,59 @@ def test_help_is_shown(arguments):
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0
     assert "verify" in result.output
+
+
+def derive(*arguments):
+    return CliRunner().invoke(app, ["derive", *arguments])
+
+
+def test_a_derivation_is_printed_as_latex():
+    result = derive("factor-flow", "--depth", "2", "--latex")
+    assert result.exit_code == 0
+    assert result.output == factor_flow(2).latex() + "\n"
+    assert derive("factor-flow", "--depth", "2").output == result.output
+
+
+def test_a_derivation_is_printed_as_markdown():
+    result = derive("singular-value-flow", "--depth", "N", "--markdown")
+    assert result.exit_code == 0
+    assert "# Singular value flow, depth N" in result.output
+    assert "$$\n\\dot{s} = " in result.output
+
+
+def test_what_can_be_derived_is_listed():
+    lines = derive("--list").output.splitlines()
+    assert [line.split()[0] for line in lines] == sorted(REGISTRY)
+    assert "--depth N" in next(line for line in lines if line.startswith("factor-flow"))
+    assert derive().output == derive("--list").output
+
+
+def test_checked_claims_are_a_table_and_status_zero():
+    result = derive("factor-flow", "--depth", "3", "--check")
+    assert result.exit_code == 0
+    assert "2 of 2 claims hold" in result.output
+
+
+def test_a_derivation_with_a_claim_that_fails_is_status_one(monkeypatch):
+    broken = dataclasses.replace(factor_flow(2), claims=_claims(True, False))
+    monkeypatch.setitem(REGISTRY, "broken", lambda: broken)
+    result = derive("broken", "--check")
+    assert result.exit_code == 1
+    assert "FAILED" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["nonsense"], "factor-flow"),
+        (["factor-flow", "--depth", "0"], "`depth` must be a positive integer"),
+        (["kernel-flow", "--depth", "2"], "left out"),
+        (["factor-flow", "--depth", "2.5"], "a number or a letter"),
+    ],
+)
+@pytest.mark.usefixtures("as_a_user")
+def test_what_cannot_be_derived_is_a_usage_error(arguments, named):
+    result = derive(*arguments)
+    assert result.exit_code == 2
+    shown = " ".join(re.sub(r"[│\n]+", " ", result.output).split())
+    assert named in shown

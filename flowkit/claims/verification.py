@@ -55,7 +55,7 @@ def verify(
     folder = None if out is None else Path(out)
     if folder is not None:
         _make_folder(folder)
-    report = _run(claims, console or Console(quiet=True), folder)
+    report = check_claims(claims, console or Console(quiet=True), folder)
     if folder is not None:
         report.write(folder)
     return report
@@ -85,7 +85,17 @@ def _select(claims: Sequence[Claim], names: Iterable[str] | None) -> Sequence[Cl
     return [known[name] for name in wanted]
 
 
-def _run(claims: Sequence[Claim], console: Console, folder: Path | None) -> Report:
+def check_claims(claims: Sequence[Claim], console: Console, folder: Path | None = None) -> Report:
+    """Check claims one after another, and say on the console how each went.
+
+    Args:
+        claims: The claims.
+        console: Shows progress.
+        folder: An existing folder for `report.json`, rewritten after each claim; by default none.
+
+    Returns:
+        The report; after Ctrl-C of what was checked until then.
+    """
     entries: list[Entry] = []
     columns = (
         SpinnerColumn(),

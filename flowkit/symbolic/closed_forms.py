@@ -10,7 +10,7 @@ from functools import cache
 import sympy as sp
 
 from flowkit.claim import Claim
-from flowkit.symbolic.derivation import TIME, mathml, vanishing
+from flowkit.symbolic.derivation import TIME, dotted, mathml, vanishing
 from flowkit.symbolic.factorization import singular_value_flow
 
 VALUE = sp.Symbol("s", positive=True)
@@ -38,6 +38,17 @@ class ModeSolution:
     value: sp.Expr | None
     source: str
     claims: tuple[Claim, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        """What was solved."""
+        return f"mode solution, depth {self.depth}"
+
+    @property
+    def equations(self) -> tuple[sp.Eq, ...]:
+        """The rate ds/dt, the time t(s), and s(t) where it is elementary."""
+        pairs = [(dotted(VALUE), self.rate), (TIME, self.time), (VALUE, self.value)]
+        return tuple(sp.Eq(*pair, evaluate=False) for pair in pairs if pair[1] is not None)
 
 
 @cache

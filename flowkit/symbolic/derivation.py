@@ -10,6 +10,7 @@ from sympy.printing.mathml import MathMLPresentationPrinter
 
 from flowkit.claim import Claim, Verdict
 from flowkit.symbolic.gradient import Expression, gradient
+from flowkit.symbolic.presentation import latex, markdown
 
 Variable = sp.Symbol | MatrixSymbol
 
@@ -43,14 +44,17 @@ class Derivation:
     def equations(self) -> tuple[sp.Eq, ...]:
         """One relation per state symbol, the left side a symbol for its rate."""
         return tuple(
-            sp.Eq(_dotted(symbol), rate, evaluate=False)
+            sp.Eq(dotted(symbol), rate, evaluate=False)
             for symbol, rate in zip(self.state, self.rates, strict=True)
         )
 
     def latex(self) -> str:
         """The equations as LaTeX, one `aligned` environment."""
-        lines = (f"{sp.latex(e.lhs)} &= {sp.latex(e.rhs)}" for e in self.equations)
-        return r"\begin{aligned}" + r" \\ ".join(lines) + r"\end{aligned}"
+        return latex(self.equations)
+
+    def markdown(self) -> str:
+        """The title, the source, the equations as formulas that GitHub draws, and the claims."""
+        return markdown(self)
 
     def mathml(self) -> tuple[str, ...]:
         """The equations as presentation MathML, which browsers draw without a library."""
@@ -81,7 +85,8 @@ def vanishing(*defects: sp.Expr) -> Verdict:
     )
 
 
-def _dotted(symbol: Variable) -> Variable:
+def dotted(symbol: Variable) -> Variable:
+    """A symbol that prints as the rate of another: its letter with a dot."""
     name = rf"\dot{{{sp.latex(symbol)}}}"
     return (
         MatrixSymbol(name, *symbol.shape) if isinstance(symbol, MatrixSymbol) else sp.Symbol(name)

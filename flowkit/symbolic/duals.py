@@ -36,6 +36,12 @@ class DualActivation:
     source: str
     claims: tuple[Claim, ...] = field(default=(), compare=False, repr=False)
 
+    @property
+    def equations(self) -> tuple[sp.Eq, ...]:
+        """Both expectations; the dot marks that of the derivatives."""
+        pairs = [(r"\kappa", self.kappa), (r"\dot{\kappa}", self.kappa_dot)]
+        return tuple(sp.Eq(sp.Symbol(name), value, evaluate=False) for name, value in pairs)
+
 
 @dataclass(frozen=True)
 class _HalfPowers:

@@ -1,0 +1,77 @@
+"""Everything that derives something, by name: one line each."""
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+
+import sympy as sp
+
+from flowkit.symbolic.closed_forms import mode_solution
+from flowkit.symbolic.duals import dual
+from flowkit.symbolic.factorization import end_to_end_flow, factor_flow, singular_value_flow
+from flowkit.symbolic.kernel_dynamics import kernel_flow
+from flowkit.symbolic.presentation import Derived
+from flowkit.symbolic.spectral import singular_vector_flow
+
+DEFAULT_DEPTH = 3
+
+# Name -> a function of `depth`, or of nothing where depth plays no part.
+REGISTRY: dict[str, Callable[..., Derived]] = {
+    "dual-abs": partial(dual, "abs"),
+    "dual-identity": partial(dual, "identity"),
+    "dual-relu": partial(dual, "relu"),
+    "end-to-end-flow": end_to_end_flow,
+    "factor-flow": factor_flow,
+    "kernel-flow": kernel_flow,
+    "mode-solution": mode_solution,
+    "singular-value-flow": singular_value_flow,
+    "singular-vector-flow": singular_vector_flow,
+}
+
+
+def takes_depth(name: str) -> bool:
+    """Whether a derivation depends on the number of weight layers."""
+    return "depth" in inspect.signature(REGISTRY[name]).parameters
+
+
+def table_of_contents() -> str:
+    """One line per name, and whether it takes a depth."""
+    width = max(map(len, REGISTRY)) + 2
+    notes = {name: "--depth N" if takes_depth(name) else "" for name in sorted(REGISTRY)}
+    return "\n".join(f"{name:<{width}}{note}".rstrip() for name, note in notes.items())
+
+
+def parse_depth(text: str) -> int | sp.Symbol:
+    """A depth as it is typed: digits are a number, a name is a symbol that stands for any."""
+    if text.isidentifier():
+        return sp.Symbol(text, integer=True, positive=True)
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(
+            f"Argument `depth` must be a number or a letter, but it is {text!r}."
+        ) from None
+
+
+def derive_by_name(name: str, depth: int | sp.Symbol | None = None) -> Derived:
+    """Derive a result by its name in `REGISTRY`.
+
+    Args:
+        name: A key of `REGISTRY`.
+        depth: The number of weight layers, 3 where omitted; some results take a SymPy symbol.
+
+    Returns:
+        The result, with its equations and claims.
+
+    Raises:
+        ValueError: `name` is not in the registry, `depth` is given where it plays no part, or
+            the derivation refuses it.
+    """
+    if name not in REGISTRY:
+        known = ", ".join(sorted(REGISTRY))
+        raise ValueError(f"Argument `name` must be one of {known}, but it is {name!r}.")
+    if takes_depth(name):
+        return REGISTRY[name](DEFAULT_DEPTH if depth is None else depth)
+    if depth is not None:
+        raise ValueError(f"Argument `depth` must be left out for {name!r}, but it is `{depth}`.")
+    return REGISTRY[name]()
