@@ -1,7 +1,7 @@
 """The end-to-end flow: the equation that the product of balanced factors obeys.
 
 Arora, Cohen, Hazan 2018, arXiv:1802.06509, Theorem 1 and Claim 1; Arora, Cohen, Hu, Luo 2019,
-arXiv:1905.13655, Theorem 3. The factors are of symbolic size. The spectrum of the flow shows why the
+arXiv:1905.13655, Theorem 3. The factors are of symbolic size. The flow's spectrum explains why the
 loss falls.
 """
 

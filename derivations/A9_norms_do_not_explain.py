@@ -99,19 +99,16 @@ def main() -> None:
     mirrored = sp.solve(determinant.subs(third, -third), w_11)
     assert mirrored == [-threshold]
     bound = threshold.subs({first: 1 - rho, second: 1 - rho, third: rho})
-    assert (
-        sp.simplify(
-            bound.subs(rho, sp.sqrt(2 * loss)) - (1 - sp.sqrt(2 * loss)) ** 2 / sp.sqrt(2 * loss)
-        )
-        == 0
-    )
-    print(r"|w_{11}| >", sp.latex(bound.subs(rho, sp.sqrt(2 * loss))))
+    at_loss = bound.subs(rho, sp.sqrt(2 * loss))
+    published = (1 - sp.sqrt(2 * loss)) ** 2 / sp.sqrt(2 * loss)
+    assert sp.simplify(at_loss - published) == 0
+    print(r"|w_{11}| >", sp.latex(at_loss))
 
     # 8. As the loss falls to zero the bound grows without limit, and with w_11 every norm and every
     #    quasi-norm of W, since each is at least a constant times |w_11|.
     assert sp.limit(bound, rho, 0, "+") == sp.oo
-    at_small_loss = bound.subs(rho, sp.sqrt(2 * sp.Rational(1, 10**4)))
-    print(r"|w_{11}| >", sp.N(at_small_loss, 4), r"\quad (\ell = 10^{-4})")
+    at_small_loss = at_loss.subs(loss, sp.Rational(1, 10**4))
+    print(r"|w_{11}| >", sp.N(at_small_loss, 4), r"\quad (l = 10^{-4})")
 
     # 9. The rank explains what the norms cannot. The singular values of a completion
     #    [[x, 1], [1, 0]] have product 1, and their squares have sum x^2 + 2. The larger one grows

@@ -4,6 +4,10 @@ from flowkit.symbolic.closed_forms import (
     ModeSolution as ModeSolution,
     mode_solution as mode_solution,
 )
+from flowkit.symbolic.convolutional_recursions import (
+    ConvolutionalRecursion as ConvolutionalRecursion,
+    cntk_recursion as cntk_recursion,
+)
 from flowkit.symbolic.derivation import Derivation as Derivation, derive as derive
 from flowkit.symbolic.duals import DualActivation as DualActivation, dual as dual
 from flowkit.symbolic.factorization import (
@@ -13,4 +17,8 @@ from flowkit.symbolic.factorization import (
 )
 from flowkit.symbolic.gradient import UnsupportedExpressionError as UnsupportedExpressionError
 from flowkit.symbolic.kernel_dynamics import kernel_flow as kernel_flow
+from flowkit.symbolic.kernel_recursions import (
+    KernelRecursion as KernelRecursion,
+    ntk_recursion as ntk_recursion,
+)
 from flowkit.symbolic.spectral import singular_vector_flow as singular_vector_flow

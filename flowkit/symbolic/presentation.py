@@ -8,9 +8,9 @@ import sympy as sp
 
 from flowkit.claim import Claim
 
-_SPECIAL = re.compile(
-    r"`[^`]*`|[\\*<~$|]|(?<![^\W_])_"
-)  # code stays; _ between letters is harmless
+# What Markdown would read as its own; code stays, and _ after a letter opens nothing.
+_SPECIAL = re.compile(r"`[^`]*`|[\\*~$]|<(?=[A-Za-z/!?])|(?<![^\W_])_")
+_LIST_MARKER = re.compile(r"[-+*=#>] ")
 
 
 @runtime_checkable
@@ -62,8 +62,13 @@ def markdown(derived: Derived) -> str:
 
 
 def display(formula: str) -> str:
-    """A formula in LaTeX as a `$$` block of Markdown."""
-    return f"$$\n{formula}\n$$"
+    """A formula in LaTeX as a `$$` block of Markdown, in what GitHub takes.
+
+    It refuses `operatorname`, and would read a line that begins with a minus as a list.
+    """
+    formula = formula.replace(r"\operatorname{", r"\mathrm{")
+    start = "{} " if _LIST_MARKER.match(formula) else ""
+    return f"$$\n{start}{formula}\n$$"
 
 
 def escape(text: str) -> str:

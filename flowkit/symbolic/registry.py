@@ -7,9 +7,11 @@ from functools import partial
 import sympy as sp
 
 from flowkit.symbolic.closed_forms import mode_solution
+from flowkit.symbolic.convolutional_recursions import cntk_recursion
 from flowkit.symbolic.duals import dual
 from flowkit.symbolic.factorization import end_to_end_flow, factor_flow, singular_value_flow
 from flowkit.symbolic.kernel_dynamics import kernel_flow
+from flowkit.symbolic.kernel_recursions import ntk_recursion
 from flowkit.symbolic.presentation import Derived
 from flowkit.symbolic.spectral import singular_vector_flow
 
@@ -17,6 +19,8 @@ DEFAULT_DEPTH = 3
 
 # Name -> a function of `depth`, or of nothing where depth plays no part.
 REGISTRY: dict[str, Callable[..., Derived]] = {
+    "cntk-recursion": cntk_recursion,
+    "cntk-flatten-recursion": partial(cntk_recursion, readout="flatten"),
     "dual-abs": partial(dual, "abs"),
     "dual-identity": partial(dual, "identity"),
     "dual-relu": partial(dual, "relu"),
@@ -24,6 +28,7 @@ REGISTRY: dict[str, Callable[..., Derived]] = {
     "factor-flow": factor_flow,
     "kernel-flow": kernel_flow,
     "mode-solution": mode_solution,
+    "ntk-recursion": ntk_recursion,
     "singular-value-flow": singular_value_flow,
     "singular-vector-flow": singular_vector_flow,
 }
