@@ -21,4 +21,9 @@ from flowkit.symbolic.kernel_recursions import (
     KernelRecursion as KernelRecursion,
     ntk_recursion as ntk_recursion,
 )
+from flowkit.symbolic.kernel_solution import (
+    KernelSolution as KernelSolution,
+    kernel_solution as kernel_solution,
+    ridge_flow as ridge_flow,
+)
 from flowkit.symbolic.spectral import singular_vector_flow as singular_vector_flow

@@ -14,6 +14,8 @@ from flowkit.symbolic.derivation import mathml, vanishing
 from flowkit.symbolic.duals import COV, VAR_U, VAR_V, DualActivation, dual
 from flowkit.symbolic.layer_step import SCALE, SOURCE, InductionStep, induction_step, step_claim
 
+Value = sp.Expr | int
+
 
 @dataclass(frozen=True)
 class NormalisedDual:
@@ -35,7 +37,7 @@ class NormalisedDual:
         var = sp.Symbol("var", positive=True)
         return self.variance(var) == var
 
-    def at(self, var_u: sp.Expr, var_v: sp.Expr, cov: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+    def at(self, var_u: Value, var_v: Value, cov: Value) -> tuple[sp.Expr, sp.Expr]:
         """E[s(u) s(v)] and E[s'(u) s'(v)] at given covariances."""
         values = {VAR_U: sp.sympify(var_u), VAR_V: sp.sympify(var_v), COV: sp.sympify(cov)}
         return self.dual.kappa.xreplace(values), self.dual.kappa_dot.xreplace(values)
@@ -114,7 +116,7 @@ class KernelRecursion:
         return total
 
     def evaluate(
-        self, var_u: sp.Expr, var_v: sp.Expr, cov: sp.Expr, *, ends: bool = True
+        self, var_u: Value, var_v: Value, cov: Value, *, ends: bool = True
     ) -> tuple[sp.Expr, sp.Expr]:
         """The NTK and the NNGP of two inputs in closed form.
 

@@ -12,6 +12,7 @@ from flowkit.symbolic.duals import dual
 from flowkit.symbolic.factorization import end_to_end_flow, factor_flow, singular_value_flow
 from flowkit.symbolic.kernel_dynamics import kernel_flow
 from flowkit.symbolic.kernel_recursions import ntk_recursion
+from flowkit.symbolic.kernel_solution import kernel_solution, ridge_flow
 from flowkit.symbolic.presentation import Derived
 from flowkit.symbolic.spectral import singular_vector_flow
 
@@ -27,6 +28,8 @@ REGISTRY: dict[str, Callable[..., Derived]] = {
     "end-to-end-flow": end_to_end_flow,
     "factor-flow": factor_flow,
     "kernel-flow": kernel_flow,
+    "kernel-ridge-flow": ridge_flow,
+    "kernel-solution": kernel_solution,
     "mode-solution": mode_solution,
     "ntk-recursion": ntk_recursion,
     "singular-value-flow": singular_value_flow,
