@@ -3,17 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, singledispatch
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
-import optimistix as optx
 import sympy as sp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Num, Scalar
+from jaxtyping import Array, Float, Num
 from sympy import MatrixSymbol
 
+from flowkit.lowering.modes import lower_mode
 from flowkit.lowering.printing import GuardedPrinter, compile_expressions
-from flowkit.symbolic.closed_forms import START, TARGET, VALUE, ModeSolution
+from flowkit.symbolic.closed_forms import ModeSolution
 from flowkit.symbolic.derivation import TIME, Derivation
 from flowkit.symbolic.duals import COV, VAR_U, VAR_V, DualActivation
 from flowkit.symbolic.kernel_recursions import KernelRecursion
@@ -32,7 +30,9 @@ def lower(symbolic: object) -> Callable:
     that several rates have in common are evaluated once. Symbolic sizes are read off the arrays.
 
     A `ModeSolution` becomes `s(t, start, target)`, vectorised, with start above or below target,
-    both positive; t(s) is inverted by bisection where there is no elementary s(t).
+    both positive; t(s) is inverted by bisection where there is no elementary s(t). At infinite
+    depth its time is N t; a symbolic depth becomes a keyword: `s(t, start, target, *, depth)`,
+    for any real depth of at least 1.
 
     A `DualActivation` becomes `(var_u, var_v, cov) -> (kappa, kappa_dot)`, arguments broadcast. A
     correlation beyond 1 counts as 1, a correlation of zero variance as 0. Values and gradients are
@@ -98,64 +98,7 @@ def lower_conserved(derivation: Derivation) -> Callable[[Values], tuple[Array, .
 @lower.register
 @cache
 def _lower_mode_solution(solution: ModeSolution) -> Callable:
-    if solution.value is not None:
-        value = compile_expressions((TIME, START, TARGET), [solution.value])
-        solve = lambda t, start, target: value(t, start, target)[0]
-    else:
-        solve = _inverse(solution)
-
-    def mode(t: Real, start: Real, target: Real) -> Float[Array, "..."]:
-        t, start, target = (jnp.asarray(x, dtype=float) for x in (t, start, target))
-        bad = (start <= 0) | (target <= 0)
-        start = eqx.error_if(start, bad, "`start` and `target` of a mode must be positive.")
-        return solve(t, start, target)
-
-    return jnp.vectorize(mode)
-
-
-def _inverse(solution: ModeSolution) -> Callable:
-    """s(t, start, target) from t(s) by bisection, with the derivatives of the flow."""
-    elapsed = compile_expressions((VALUE, START, TARGET), [solution.time])
-    rate = compile_expressions((VALUE, TARGET), [solution.rate])
-
-    @jax.custom_jvp
-    def inverse(t: Scalar, start: Scalar, target: Scalar) -> Scalar:
-        message = "`t` must not be negative: only s(t) at depths 1 and 2 runs back."
-        t = eqx.error_if(t, t < 0, message)
-        return _bisect(lambda s: elapsed(s, start, target)[0] - t, start, target)
-
-    @inverse.defjvp
-    def _(primals, tangents):
-        """ds/dt is the rate, ds/dstart the ratio of rates; the rest is the flow's scaling.
-
-        s(t, c start, c target) = c s(c^(2 - 2/N) t, start, target) for every c > 0.
-        """
-        (t, start, target), (dt, dstart, dtarget) = primals, tangents
-        s = inverse(t, start, target)
-        by_t, at_start = rate(s, target)[0], rate(start, target)[0]
-        decay = jnp.exp(jax.grad(lambda x: rate(x, target)[0])(target) * t)
-        at_rest = at_start == 0
-        by_start = jnp.where(at_rest, decay, by_t / jnp.where(at_rest, 1.0, at_start))
-        by_target = (s - start * by_start + (2 - 2 / solution.depth) * t * by_t) / target
-        return s, by_t * dt + by_start * dstart + by_target * dtarget
-
-    return inverse
-
-
-def _bisect(too_late: Callable[[Scalar], Scalar], start: Scalar, target: Scalar) -> Scalar:
-    """The s between start and target where `too_late` changes sign, on a logarithmic scale."""
-    value = lambda fraction: start ** (1 - fraction) * target**fraction
-
-    def sign(fraction, _):
-        """Exact at the ends of the bracket, where the time formula has only rounding."""
-        inside = jnp.where(too_late(value(fraction)) > 0, 1.0, -1.0)
-        return jnp.where(fraction <= 0, -1.0, jnp.where(value(fraction) == target, 1.0, inside))
-
-    tolerance = 4 * float(jnp.finfo(start.dtype).eps)
-    solver = optx.Bisection(rtol=tolerance, atol=tolerance)
-    bracket = {"lower": 0.0, "upper": 1.0}
-    found = optx.root_find(sign, solver, 0.5, options=bracket, max_steps=256, throw=False)
-    return jnp.where(start == target, target, value(found.value))
+    return lower_mode(solution)
 
 
 @lower.register
