@@ -35,7 +35,7 @@ def lower_mode(solution: ModeSolution) -> Callable:
     def mode(t: Real, start: Real, target: Real) -> Float[Array, "..."]:
         return solve(*_checked(t, start, target))
 
-    return jnp.vectorize(mode)
+    return jax.jit(jnp.vectorize(mode))  # or each call would compile the root-finder again
 
 
 def _with_depth(solve: Callable) -> Callable:
@@ -51,7 +51,7 @@ def _with_depth(solve: Callable) -> Callable:
     def mode(t: Real, start: Real, target: Real, *, depth: Real) -> Float[Array, "..."]:
         return lanes(t, start, target, depth)
 
-    return mode
+    return jax.jit(mode)
 
 
 def _checked(t: Real, start: Real, target: Real) -> tuple[Array, Array, Array]:

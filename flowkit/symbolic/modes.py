@@ -102,7 +102,7 @@ def reduction_claim(general: ModeSolution, solve: Solve) -> Claim:
         return Verdict(
             passed=bool(worst <= AGREEMENT),
             kind="measured",
-            measured=f"relative difference at most {float(worst):.1e}",
+            measured=f"relative difference {float(worst):.1e} in {DIGITS}-digit arithmetic",
             expected=f"at most {AGREEMENT:.0e}",
             numbers={name: float(error) for name, error in errors.items()},
         )

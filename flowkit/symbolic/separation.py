@@ -107,8 +107,9 @@ def slope(time: sp.Expr) -> sp.Expr:
     if not series:
         return sp.diff(same_side(moving), VALUE)
     (one,) = series
-    term = sp.diff(moving.xreplace({one: _series_term(one)}), VALUE)
-    ratio = _consecutive_ratio(term)
+    power = moving.xreplace({one: one.argument**_INDEX})
+    term = sp.diff(sp.powsimp(sp.expand_power_base(power)), VALUE)
+    ratio = sp.cancel(_coefficient_ratio(one) * _consecutive_ratio(term))
     if ratio.has(_INDEX):
         raise ArithmeticError(f"The derivatives of the terms have the ratio {ratio}.")
     return term.subs(_INDEX, 0) / (1 - ratio)
@@ -148,11 +149,11 @@ def _sum_as_hypergeometric(term: sp.Expr) -> sp.Expr:
     return first * sp.hyper([1, *upper], lower, argument)  # the 1 stands against the k! of 2F1
 
 
-def _series_term(series: sp.hyper) -> sp.Expr:
-    rising = lambda parameters: sp.Mul(*(sp.rf(p, _INDEX) for p in parameters))
-    coefficient = rising(series.ap) / (rising(series.bq) * sp.factorial(_INDEX))
-    return sp.gammasimp(coefficient) * series.argument**_INDEX
+def _coefficient_ratio(series: sp.Expr) -> sp.Expr:
+    """The ratio of consecutive coefficients of pFq, which is its definition."""
+    rising = lambda parameters: sp.Mul(*(_INDEX + parameter for parameter in parameters))
+    return rising(series.ap) / (rising(series.bq) * (_INDEX + 1))
 
 
 def _consecutive_ratio(term: sp.Expr) -> sp.Expr:
-    return sp.simplify(sp.gammasimp(term.subs(_INDEX, _INDEX + 1) / term))
+    return sp.cancel(sp.powsimp(term.subs(_INDEX, _INDEX + 1) / term))

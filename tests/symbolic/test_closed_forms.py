@@ -121,8 +121,8 @@ def test_a_changed_rate_is_not_integrated(monkeypatch):
 
 
 def test_a_wrong_antiderivative_is_refused(monkeypatch):
-    right = separation._series_term
-    monkeypatch.setattr(separation, "_series_term", lambda h: VALUE * right(h))
+    right = separation._coefficient_ratio
+    monkeypatch.setattr(separation, "_coefficient_ratio", lambda series: 2 * right(series))
     with pytest.raises(ArithmeticError):
         separation.hypergeometric_primitives(mode_solution(N).rate)
 
