@@ -198,12 +198,6 @@ def test_mode_solutions_solve_the_flow(depth):
     assert all(claim.check().passed for claim in solution.claims)
 
 
-@pytest.mark.usefixtures("as_a_user")
-def test_mode_solution_refuses_a_symbolic_depth():
-    with pytest.raises(ValueError, match="`depth` must be a positive integer"):
-        mode_solution(sp.Symbol("N"))
-
-
 def test_kernel_flow_follows_from_parameter_flow():
     assert all(claim.check().passed for claim in kernel_flow().claims)
 
