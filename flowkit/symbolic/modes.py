@@ -7,7 +7,7 @@ import numpy as np
 import sympy as sp
 
 from flowkit.claim import Claim, Verdict
-from flowkit.symbolic.derivation import TIME, mathml, vanishing
+from flowkit.symbolic.derivation import TIME, dotted, mathml, vanishing
 from flowkit.symbolic.separation import START, TARGET, VALUE, slope
 
 SOURCE = "arXiv:1905.13655, Theorem 3"
@@ -40,6 +40,17 @@ class ModeSolution:
     value: sp.Expr | None
     source: str
     claims: tuple[Claim, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        """What was solved."""
+        return f"mode solution, depth {self.depth}"
+
+    @property
+    def equations(self) -> tuple[sp.Eq, ...]:
+        """The rate ds/dt, the time t(s), and s(t) where there is one."""
+        pairs = [(dotted(VALUE), self.rate), (TIME, self.time), (VALUE, self.value)]
+        return tuple(sp.Eq(*pair, evaluate=False) for pair in pairs if pair[1] is not None)
 
     @property
     def times(self) -> tuple[sp.Expr, ...]:
