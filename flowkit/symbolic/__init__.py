@@ -8,6 +8,7 @@ from flowkit.symbolic.convolutional_recursions import (
     ConvolutionalRecursion as ConvolutionalRecursion,
     cntk_recursion as cntk_recursion,
 )
+from flowkit.symbolic.conservation import conserved_quantities as conserved_quantities
 from flowkit.symbolic.derivation import Derivation as Derivation, derive as derive
 from flowkit.symbolic.duals import DualActivation as DualActivation, dual as dual
 from flowkit.symbolic.factorization import (
@@ -25,5 +26,10 @@ from flowkit.symbolic.kernel_solution import (
     KernelSolution as KernelSolution,
     kernel_solution as kernel_solution,
     ridge_flow as ridge_flow,
+from flowkit.symbolic.law_counts import (
+    LawCount as LawCount,
+    count_laws as count_laws,
+    linear_network_laws as linear_network_laws,
+    relu_network_laws as relu_network_laws,
 )
 from flowkit.symbolic.spectral import singular_vector_flow as singular_vector_flow

@@ -169,7 +169,7 @@ def _check_witness(
     defects = [
         sp.simplify(scalar_loss.diff(entry) + value)
         for parameter, rate in zip(parameters, rates, strict=True)
-        for entry, value in zip(_flat(parameter, entries), _flat(rate, entries), strict=True)
+        for entry, value in zip(flat(parameter, entries), flat(rate, entries), strict=True)
     ]
     wrong = sum(defect != 0 for defect in defects)
     return Verdict(
@@ -214,6 +214,7 @@ def _evaluate(node: sp.Basic, entries: dict[sp.Basic, sp.Basic]) -> sp.Basic:
     return value.as_explicit() if isinstance(value, MatrixExpr) else value
 
 
-def _flat(expression: Expression, entries: dict[sp.Basic, sp.Basic]) -> list[sp.Expr]:
+def flat(expression: Expression, entries: dict[sp.Basic, sp.Basic]) -> list[sp.Expr]:
+    """The entries of an expression, row by row, with explicit sizes and matrices for symbols."""
     concrete = _explicit(expression, entries)
     return sp.flatten(concrete) if isinstance(concrete, sp.MatrixBase) else [concrete]
