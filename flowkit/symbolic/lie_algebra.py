@@ -58,9 +58,9 @@ def value(polynomial: PolyElement, point: Point) -> int:
 
 def along(field: Field, polynomial: PolyElement) -> PolyElement:
     """The derivative <grad h, f> of a polynomial h along a field f."""
-    ring = polynomial.ring
-    moving = [(x, f) for x, f in zip(ring.gens, field, strict=True) if f]
-    return sum((polynomial.diff(x) * f for x, f in moving), ring.zero)
+    occurring = {i for exponents in polynomial.itermonoms() for i, e in enumerate(exponents) if e}
+    parts = (polynomial.diff(i) * field[i] for i in sorted(occurring) if field[i])
+    return sum(parts, polynomial.ring.zero)
 
 
 def bracket(first: Field, second: Field) -> Field:
