@@ -9,6 +9,10 @@ from flowkit.symbolic.convolutional_recursions import (
     cntk_recursion as cntk_recursion,
 )
 from flowkit.symbolic.conservation import conserved_quantities as conserved_quantities
+from flowkit.symbolic.conservation import (
+    conservation_claims as conservation_claims,
+    conserved_quantities as conserved_quantities,
+)
 from flowkit.symbolic.derivation import Derivation as Derivation, derive as derive
 from flowkit.symbolic.duals import DualActivation as DualActivation, dual as dual
 from flowkit.symbolic.factorization import (

@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from functools import cache
 
 import sympy as sp
-from sympy import QQ, MatrixExpr
-from sympy.polys.polyerrors import CoercionFailed
-from sympy.polys.rings import PolyElement, PolyRing
+from sympy import MatrixExpr
 
 from flowkit.claim import Claim
 from flowkit.symbolic.balancedness import conservation_claim
 from flowkit.symbolic.derivation import Derivation, mathml, vanishing
 from flowkit.symbolic.entries import EntryFlow, Sizes, entry_flow, symbolic_sizes
-from flowkit.symbolic.lie_algebra import Field, first_integrals
+from flowkit.symbolic.lie_algebra import first_integrals, split_by_data
 
 SOURCE = "Marcotte, Gribonval, Peyre 2023, arXiv:2307.00144"
 
@@ -53,16 +51,29 @@ def conserved_quantities(
     return _laws(entry_flow(derivation, sizes), degree)
 
 
-def conservation_claims(flow: EntryFlow, laws: Sequence[sp.Expr]) -> tuple[Claim, ...]:
+def conservation_claims(
+    derivation: Derivation, laws: Sequence[sp.Expr | MatrixExpr], *, sizes: Sizes | None = None
+) -> tuple[Claim, ...]:
     """For each law the claim that it is constant along a flow, whatever the data.
 
     Args:
-        flow: The flow, written out.
-        laws: Expressions in its state.
+        derivation: The flow.
+        laws: What `conserved_quantities` finds for the flow and these sizes.
+        sizes: An integer for every symbolic size, or none for matrix laws of symbolic size.
 
     Returns:
         Claims that d(law)/dt expands to zero, one per law.
+
+    Raises:
+        ValueError: `sizes` does not fit.
+
+    Source:
+        arXiv:2307.00144, section 3. Checked by tests/symbolic/test_conservation.py.
     """
+    if sizes is None and symbolic_sizes(derivation):
+        rates = dict(zip(derivation.state, derivation.rates, strict=True))
+        return tuple(conservation_claim(law, rates) for law in laws)
+    flow = entry_flow(derivation, sizes)
     return tuple(law_claim(law, [flow.rates], flow.state) for law in laws)
 
 
@@ -83,33 +94,8 @@ def law_claim(
 
 @cache
 def _laws(flow: EntryFlow, degree: int) -> tuple[sp.Expr, ...]:
-    ring, fields = _fields(flow)
+    ring, fields = split_by_data(flow.state, [flow.rates])
     return tuple(law.as_expr() for law in first_integrals(ring, fields, degree))
-
-
-def _fields(flow: EntryFlow) -> tuple[PolyRing, list[Field]]:
-    """The flow as sum_k (monomial k of the data) field_k: a law is constant along every field."""
-    data = set().union(*(rate.free_symbols for rate in flow.rates)) - set(flow.state)
-    joint = PolyRing((*flow.state, *sorted(data, key=str)), QQ)
-    ring = PolyRing(flow.state, QQ)
-    fields: dict[tuple, list[dict]] = {}
-    for i, rate in enumerate(flow.rates):
-        for exponents, coefficient in polynomial(joint, rate).terms():
-            of_state, of_data = exponents[: len(flow.state)], exponents[len(flow.state) :]
-            field = fields.setdefault(of_data, [{} for _ in flow.rates])
-            field[i][of_state] = coefficient
-    return ring, [tuple(ring.from_dict(part) for part in field) for field in fields.values()]
-
-
-def polynomial(ring: PolyRing, expression: sp.Expr) -> PolyElement:
-    """An expression as an element of a ring, or a ValueError that names it."""
-    try:
-        return ring.from_expr(expression)
-    except (ValueError, CoercionFailed) as error:
-        raise ValueError(
-            f"Expression `{expression}` must be a polynomial with rational coefficients in "
-            f"{', '.join(map(str, ring.symbols))}, but it is not."
-        ) from error
 
 
 def check_degree(degree: object) -> None:
@@ -125,9 +111,8 @@ def _proved(derivation: Derivation) -> tuple[MatrixExpr, ...]:
             f"Argument `sizes` must give {', '.join(map(str, symbolic_sizes(derivation)))}: the "
             f"{derivation.name} carries no law of symbolic size, but laws of entries can be found."
         )
-    rates = dict(zip(derivation.state, derivation.rates, strict=True))
-    for law in derivation.conserved:
-        verdict = conservation_claim(law, rates).check()
+    for claim in conservation_claims(derivation, derivation.conserved):
+        verdict = claim.check()
         if not verdict.passed:
-            raise ArithmeticError(f"`{law}` is not conserved: {verdict.measured}.")
+            raise ArithmeticError(f"A law is not {claim.name}; {verdict.measured}.")
     return derivation.conserved

@@ -12,18 +12,17 @@ from functools import cache
 from itertools import pairwise
 
 import sympy as sp
-from sympy import QQ
-from sympy.polys.rings import PolyRing
 
 from flowkit.claim import Claim, Verdict
-from flowkit.symbolic.conservation import SOURCE, check_degree, law_claim, polynomial
+from flowkit.symbolic.conservation import SOURCE, check_degree, law_claim
 from flowkit.symbolic.lie_algebra import (
-    Field,
     along,
     first_integrals,
     generated_fields,
     independent,
+    polynomial,
     random_point,
+    split_by_data,
 )
 
 
@@ -53,9 +52,12 @@ def count_laws(
 ) -> LawCount:
     """Count the conservation laws of gradient flow on l(phi_1, .., phi_k), for every loss l.
 
+    The loss may depend on the outputs in any way, and on their values at many inputs.
+
     Args:
         parametrization: The outputs phi_i, polynomials in the parameters with rational
-            coefficients; a regularizer is one more output.
+            coefficients. Every other symbol is an input, which may take any value; a regularizer
+            is one more output.
         parameters: What is trained.
         degree: The highest total degree at which laws are searched for.
 
@@ -81,7 +83,7 @@ def count_laws(
 
 @cache
 def _count(outputs: tuple[sp.Expr, ...], parameters: tuple[sp.Symbol, ...], degree: int):
-    ring, fields = _gradient_fields(outputs, parameters)
+    ring, fields = split_by_data(parameters, _gradients(outputs, parameters))
     rank = len(generated_fields(fields, random_point(ring, seed=0)))
     count = LawCount(
         outputs=outputs,
@@ -93,17 +95,13 @@ def _count(outputs: tuple[sp.Expr, ...], parameters: tuple[sp.Symbol, ...], degr
     return replace(count, claims=count_claims(count))
 
 
-def _gradient_fields(
-    outputs: tuple[sp.Expr, ...], parameters: tuple[sp.Symbol, ...]
-) -> tuple[PolyRing, list[Field]]:
-    ring = PolyRing(parameters, QQ)
-    polynomials = [polynomial(ring, output) for output in outputs]
-    return ring, [tuple(phi.diff(x) for x in ring.gens) for phi in polynomials]
+def _gradients(outputs: tuple[sp.Expr, ...], parameters: tuple[sp.Symbol, ...]):
+    return [[output.diff(x) for x in parameters] for output in outputs]
 
 
 def count_claims(count: LawCount) -> tuple[Claim, ...]:
     """The claims that each law of a count is conserved, and that their number is what it says."""
-    gradients = [[output.diff(x) for x in count.parameters] for output in count.outputs]
+    gradients = _gradients(count.outputs, count.parameters)
     conserved = (law_claim(law, gradients, count.parameters) for law in count.polynomial_laws)
     bounded = Claim(
         name=f"{count.laws} laws of {len(count.parameters)} parameters",
@@ -121,7 +119,8 @@ def _check_bounds(count: LawCount) -> Verdict:
     Brackets that are independent at a point prove that there are no more laws, and laws whose
     gradients are independent prove that there are no fewer; where the bounds meet, it is a proof.
     """
-    ring, fields = _gradient_fields(count.outputs, count.parameters)
+    gradients = _gradients(count.outputs, count.parameters)
+    ring, fields = split_by_data(count.parameters, gradients)
     most = len(count.parameters) - len(generated_fields(fields, random_point(ring, seed=1)))
     found = [polynomial(ring, law) for law in count.polynomial_laws]
     constant = [law for law in found if not any(along(field, law) for field in fields)]

@@ -11,7 +11,10 @@ from itertools import combinations_with_replacement
 from math import gcd, prod
 from typing import Any
 
+import sympy as sp
+from sympy import QQ
 from sympy.polys.matrices import DomainMatrix
+from sympy.polys.polyerrors import CoercionFailed
 from sympy.polys.rings import PolyElement, PolyRing
 
 Field = tuple[PolyElement, ...]
@@ -19,6 +22,48 @@ Point = tuple[int, ...]
 Equation = dict[int, Any]  # the rational coefficient of each unknown that occurs
 
 PRIME = 2**61 - 1  # a random point hides an independence with a probability of degree / PRIME
+
+
+def split_by_data(
+    state: Sequence[sp.Symbol], vectors: Sequence[Sequence[sp.Expr]]
+) -> tuple[PolyRing, list[Field]]:
+    """Split vectors that hold data into fields on the state: one per vector and data monomial.
+
+    A vector sum_k (monomial k of the data) f_k vanishes on grad h for all data exactly where every
+    field f_k does.
+
+    Args:
+        state: The variables of the ring.
+        vectors: Per vector one polynomial for each state variable; every other symbol is data.
+
+    Returns:
+        The ring of the state, and the fields.
+
+    Raises:
+        ValueError: an entry is no polynomial with rational coefficients.
+    """
+    symbols = set().union(*(entry.free_symbols for vector in vectors for entry in vector))
+    data = sorted(symbols - set(state), key=str)
+    joint, ring = PolyRing((*state, *data), QQ), PolyRing(state, QQ)
+    fields: dict[tuple, list[dict]] = {}
+    for number, vector in enumerate(vectors):
+        for i, entry in enumerate(vector):
+            for exponents, coefficient in polynomial(joint, entry).terms():
+                of_state, of_data = exponents[: len(state)], exponents[len(state) :]
+                field = fields.setdefault((number, of_data), [{} for _ in state])
+                field[i][of_state] = coefficient
+    return ring, [tuple(ring.from_dict(part) for part in field) for field in fields.values()]
+
+
+def polynomial(ring: PolyRing, expression: sp.Expr) -> PolyElement:
+    """An expression as an element of a ring, or a ValueError that names it."""
+    try:
+        return ring.from_expr(expression)
+    except (ValueError, CoercionFailed) as error:
+        raise ValueError(
+            f"Expression `{expression}` must be a polynomial with rational coefficients in "
+            f"{', '.join(map(str, ring.symbols))}, but it is not."
+        ) from error
 
 
 class Span:
