@@ -61,8 +61,9 @@ def main() -> None:
 
     # 6. How many laws has a product of two factors, with p = d_0 + d_2 and inner size r = d_1? The
     #    gradients of the entries of the product, with their brackets, span a space of rank k; the
-    #    number is D - k for D parameters. Brackets bound it from above and the laws found from
-    #    below. The bounds meet at the published number: r(r+1)/2 if p >= r, else p(2r+1-p)/2.
+    #    number is D - k for D parameters. Independent brackets bound it from above, and
+    #    the laws found from below. The bounds meet at the published number:
+    #        r(r+1)/2 if p >= r, else p(2r+1-p)/2.
     for widths in ((1, 1, 1), (2, 2, 2), (3, 2, 2), (2, 3, 2), (1, 3, 1), (1, 3, 2), (1, 4, 1)):
         count = linear_network_laws(*widths)
         p, r = widths[0] + widths[2], widths[1]
@@ -70,18 +71,25 @@ def main() -> None:
         assert count.laws == len(count.polynomial_laws) == stated
         assert all(claim.check().kind == "proved" for claim in count.claims)
 
-    # 7. Deeper: each inner layer of size r has its r(r+1)/2 laws, and there are no others.
+    # 7. For p < r there are fewer laws than entries, because the entries depend on one another:
+    #    W_2^T W_2 - W_1 W_1^T has rank p at most. With one input, one output and r = 3 it is
+    #    u u^T - v v^T for the columns u = W_2^T and v = W_1, and its determinant is zero.
+    u, v = (sp.Matrix(3, 1, sp.symbols(f"{name}_:3")) for name in "uv")
+    assert sp.expand((u * u.T - v * v.T).det()) == 0
+
+    # 8. Deeper: each inner layer of size r has its r(r+1)/2 laws, and there are no others.
     count = linear_network_laws(2, 2, 2, 2)
     assert count.laws == len(count.polynomial_laws) == 3 + 3
 
-    # 8. With one output there is one gradient, which no loss leaves. It has D - 1 laws, and
-    #    balancedness is only a part of them: 6 of 7.
+    # 9. One input and one output make one entry, and all losses move the parameters along its
+    #    gradient. One field leaves D - 1 laws: balancedness at depth three is 6 of these 7, and
+    #    the seventh is no polynomial of degree two.
     count = linear_network_laws(1, 2, 2, 1)
     assert (count.laws, len(count.polynomial_laws)) == (7, 6)
 
-    # 9. A ReLU acts on each unit by itself, so that it couples no two units: of the matrix law
-    #    only the diagonal is left, one law per hidden unit. It is the sum of the squares of the
-    #    outgoing weights less that of the incoming ones.
+    # 10. A ReLU couples no two units: of the matrix law only the diagonal is left, one law per
+    #     hidden unit. It is the sum of the squares of the outgoing weights less that of the
+    #     incoming ones.
     count = relu_network_laws(inputs=2, hidden=3, outputs=2)
     assert count.laws == len(count.polynomial_laws) == 3
     assert all(claim.check().passed for claim in count.claims)

@@ -111,8 +111,8 @@ def _proved(derivation: Derivation) -> tuple[MatrixExpr, ...]:
             f"Argument `sizes` must give {', '.join(map(str, symbolic_sizes(derivation)))}: the "
             f"{derivation.name} carries no law of symbolic size, but laws of entries can be found."
         )
-    for claim in conservation_claims(derivation, derivation.conserved):
-        verdict = claim.check()
-        if not verdict.passed:
-            raise ArithmeticError(f"A law is not {claim.name}; {verdict.measured}.")
-    return derivation.conserved
+    laws = derivation.conserved
+    for law, claim in zip(laws, conservation_claims(derivation, laws), strict=True):
+        if not (verdict := claim.check()).passed:
+            raise ArithmeticError(f"The law `{law}` is not conserved: {verdict.measured}.")
+    return laws

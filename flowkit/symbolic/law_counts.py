@@ -82,7 +82,9 @@ def count_laws(
 
 
 @cache
-def _count(outputs: tuple[sp.Expr, ...], parameters: tuple[sp.Symbol, ...], degree: int):
+def _count(
+    outputs: tuple[sp.Expr, ...], parameters: tuple[sp.Symbol, ...], degree: int
+) -> LawCount:
     ring, fields = split_by_data(parameters, _gradients(outputs, parameters))
     rank = len(generated_fields(fields, random_point(ring, seed=0)))
     count = LawCount(
@@ -95,7 +97,9 @@ def _count(outputs: tuple[sp.Expr, ...], parameters: tuple[sp.Symbol, ...], degr
     return replace(count, claims=count_claims(count))
 
 
-def _gradients(outputs: tuple[sp.Expr, ...], parameters: tuple[sp.Symbol, ...]):
+def _gradients(
+    outputs: tuple[sp.Expr, ...], parameters: tuple[sp.Symbol, ...]
+) -> list[list[sp.Expr]]:
     return [[output.diff(x) for x in parameters] for output in outputs]
 
 
@@ -172,9 +176,9 @@ def linear_network_laws(*widths: int) -> LawCount:
 def relu_network_laws(inputs: int, hidden: int, outputs: int) -> LawCount:
     """Count the laws of a two-layer ReLU network, U relu(V x) without biases.
 
-    While no unit changes between active and inactive on the data, the network depends on the
-    parameters through the products u_kj v_jl of every hidden unit j alone; an inactive unit's
-    products are multiplied by zero, as a loss may do anyway.
+    While no unit switches between active and inactive on the data, an output is the sum of the
+    products u_kj v_jl x_l over the units j that are active at the input x. These products, unit by
+    unit, are all that the loss sees of the parameters: they are the parametrization.
 
     Args:
         inputs: The number of inputs.
@@ -211,16 +215,17 @@ def two_factor_laws(rows: int, rank: int) -> int:
 
 def published_claim(count: LawCount, published: int) -> Claim:
     """The claim that the laws counted, and the laws found, are as many as was published."""
-    found = len(count.polynomial_laws)
+
+    def check() -> Verdict:
+        bounds = _check_bounds(count)
+        as_published = count.laws == len(count.polynomial_laws) == published
+        return replace(bounds, passed=bounds.passed and as_published, expected=f"{published} laws")
+
     return Claim(
         name=f"{published} laws, as published, of {len(count.parameters)} parameters",
         statement=f"The model has {published} independent laws, and polynomials are all of them.",
         source=f"{SOURCE}, section 4",
-        check=lambda: replace(
-            _check_bounds(count),
-            passed=_check_bounds(count).passed and count.laws == found == published,
-            expected=f"{published} laws",
-        ),
+        check=check,
     )
 
 
