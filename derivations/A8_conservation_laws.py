@@ -61,8 +61,8 @@ def main() -> None:
 
     # 6. How many laws has a product of two factors, with p = d_0 + d_2 and inner size r = d_1? The
     #    gradients of the entries of the product, with their brackets, span a space of rank k; the
-    #    number is D - k for D parameters. Independent brackets bound it from above, and
-    #    the laws found from below. The bounds meet at the published number:
+    #    number is D - k for D parameters. Independent brackets bound it from above, and the laws
+    #    found from below. The bounds meet at the published number:
     #        r(r+1)/2 if p >= r, else p(2r+1-p)/2.
     for widths in ((1, 1, 1), (2, 2, 2), (3, 2, 2), (2, 3, 2), (1, 3, 1), (1, 3, 2), (1, 4, 1)):
         count = linear_network_laws(*widths)
@@ -83,9 +83,10 @@ def main() -> None:
 
     # 9. One input and one output make one entry, and all losses move the parameters along its
     #    gradient. One field leaves D - 1 laws: balancedness at depth three is 6 of these 7, and
-    #    the seventh is no polynomial of degree two.
+    #    the seventh is no polynomial up to degree four.
     count = linear_network_laws(1, 2, 2, 1)
-    assert (count.laws, len(count.polynomial_laws)) == (7, 6)
+    wider = count_laws(count.outputs, count.parameters, degree=4)
+    assert (count.laws, len(count.polynomial_laws), len(wider.polynomial_laws)) == (7, 6, 6)
 
     # 10. A ReLU couples no two units: of the matrix law only the diagonal is left, one law per
     #     hidden unit. It is the sum of the squares of the outgoing weights less that of the

@@ -21,7 +21,7 @@ Field = tuple[PolyElement, ...]
 Point = tuple[int, ...]
 Equation = dict[int, Any]  # the rational coefficient of each unknown that occurs
 
-PRIME = 2**61 - 1  # a random point hides an independence with a probability of degree / PRIME
+PRIME = 2**61 - 1  # a random point hides an independence with probability degree / PRIME at most
 
 
 def split_by_data(

@@ -101,6 +101,17 @@ def first_sizes(flow):
     return flow.state[0].cols, flow.state[0].rows
 
 
+def test_matrix_completion_conserves_balancedness_for_every_mask_and_target():
+    m, n, k = sp.symbols("m n k", integer=True, positive=True)
+    U, V = sp.MatrixSymbol("U", m, k), sp.MatrixSymbol("V", k, n)
+    M, Y = sp.MatrixSymbol("M", m, n), sp.MatrixSymbol("Y", m, n)
+    residual = sp.HadamardProduct(M, U * V - Y)
+    flow = derive(sp.Trace(residual.T * residual) / (2 * m), [U, V])
+    laws = conserved_quantities(flow, sizes={"m": 2, "n": 2, "k": 1})
+    u, v = (sp.symbols(names, real=True) for names in ("U_0_0 U_1_0", "V_0_0 V_0_1"))
+    assert laws == (u[0] ** 2 + u[1] ** 2 - v[0] ** 2 - v[1] ** 2,)
+
+
 def test_every_law_of_entries_is_proved():
     flow = factor_flow(2)
     laws = conserved_quantities(flow, sizes=SIZES)
