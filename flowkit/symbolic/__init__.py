@@ -35,5 +35,15 @@ from flowkit.symbolic.law_counts import (
     count_laws as count_laws,
     linear_network_laws as linear_network_laws,
     relu_network_laws as relu_network_laws,
+from flowkit.symbolic.modified import (
+    modified_flow as modified_flow,
+    momentum_flow as momentum_flow,
+    penalised_flow as penalised_flow,
+)
+from flowkit.symbolic.rules import rule_flow as rule_flow
+from flowkit.symbolic.sampling import (
+    StochasticDerivation as StochasticDerivation,
+    reshuffled_flow as reshuffled_flow,
+    sgd_equation as sgd_equation,
 )
 from flowkit.symbolic.spectral import singular_vector_flow as singular_vector_flow

@@ -181,7 +181,7 @@ def _check_witness(
     )
 
 
-def _entries_at_size(size: int, loss: sp.Expr) -> dict[sp.Basic, sp.Basic]:
+def _entries_at_size(size: int, loss: sp.Basic) -> dict[sp.Basic, sp.Basic]:
     """Fix every symbolic size, and give every matrix symbol of that size explicit entries."""
     matrices = loss.atoms(MatrixSymbol)
     sizes = {s: sp.Integer(size) for m in matrices for s in m.shape if s.is_Symbol}

@@ -1,0 +1,156 @@
+"""Modified flows are what steps follow: derived by matching, equal to nested derivatives."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import pytest
+import sympy as sp
+from sympy import HadamardProduct, MatrixSymbol, Trace
+
+from flowkit.fields.modified import modified_rate
+from flowkit.lowering import lower
+from flowkit.symbolic import derive
+from flowkit.symbolic.derivation import TIME
+from flowkit.symbolic.expansions import ETA, along
+from flowkit.symbolic.modified import (
+    BETA,
+    _check_equal,
+    expansion,
+    modified_flow,
+    momentum_flow,
+    penalised_flow,
+    recursion_claim,
+)
+
+ROUNDING = 1e-12  # relative; sums of a few hundred products of numbers of order one
+
+m, n, k = sp.symbols("m n k", integer=True, positive=True)
+U, V = MatrixSymbol("U", m, k), MatrixSymbol("V", k, n)
+Y, M = MatrixSymbol("Y", m, n), MatrixSymbol("M", m, n)
+a, b, y = sp.symbols("a b y", real=True)
+RESIDUAL, MASKED = U * V - Y, HadamardProduct(M, U * V - Y)
+
+LOSSES = {
+    "scalars": ((a * b - y) ** 2 / 2 + sp.exp(a), (a, b)),
+    "factorization": (Trace(RESIDUAL.T * RESIDUAL) / 2, (U, V)),
+    "masked factorization": (Trace(MASKED.T * MASKED) / (2 * m), (U, V)),
+    "matrix and scalar": (Trace(U.T * U) * a**2 / 2 - a, (U, a)),
+    "time": (sp.exp(-TIME) * a**4 + a * b**2, (a, b)),
+}
+SHAPES = {"U": (3, 2), "V": (2, 4), "Y": (3, 4), "M": (3, 4)}
+
+
+def _values(symbols, key):
+    """Random values of order one; a mask of ones and zeros."""
+    values = {}
+    for i, symbol in enumerate(symbols):
+        draw = jax.random.normal(jax.random.fold_in(key, i), SHAPES.get(symbol.name, ()))
+        values[symbol.name] = (draw > 0).astype(float) if symbol.name == "M" else draw
+    return values
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+@pytest.mark.parametrize(("loss", "parameters"), LOSSES.values(), ids=LOSSES)
+def test_symbolic_modified_flows_are_nested_derivatives(loss, parameters, order, key):
+    flow = derive(loss, parameters)
+    state, data = _values(flow.state, key), _values(flow.data, jax.random.fold_in(key, 99))
+    eta, t = jnp.asarray(0.3), jnp.asarray(0.7)
+    plain = lower(flow)
+    numeric = modified_rate(lambda t, y: plain(t, y, data), t, state, eta, order)
+    symbolic = lower(modified_flow(flow, order))(t, state, data | {"eta": eta})
+    for name, rate in numeric.items():
+        scale = float(jnp.max(jnp.abs(rate)))
+        assert float(jnp.max(jnp.abs(symbolic[name] - rate))) <= ROUNDING * scale
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("name", ["scalars", "factorization", "time"])
+def test_one_step_agrees_with_the_modified_flow(name, order):
+    (claim,) = modified_flow(derive(*LOSSES[name]), order).claims
+    verdict = claim.check()
+    assert verdict.passed, verdict.measured
+    assert verdict.kind == "proved"
+
+
+MUTATIONS = {
+    "sign": lambda rate: rate.subs(ETA, -ETA),
+    "factor": lambda rate: rate.subs(ETA, 2 * ETA),
+    "exponent": lambda rate: rate.subs(ETA, ETA**2),
+}
+
+
+@pytest.mark.parametrize("change", MUTATIONS.values(), ids=MUTATIONS)
+@pytest.mark.parametrize("make", [modified_flow, momentum_flow])
+@pytest.mark.parametrize("order", [1, 2])
+def test_the_proof_fails_for_a_wrong_correction(make, order, change):
+    flow = derive(a**3 / 3 + y * a, [a])
+    right = make(flow, order)
+    beta = BETA if make is momentum_flow else sp.Integer(0)
+    wrong = dataclasses.replace(right, rates=tuple(map(change, right.rates)))
+    assert recursion_claim(right, flow, beta, order).check().passed
+    assert not recursion_claim(wrong, flow, beta, order).check().passed
+
+
+def test_the_proof_on_matrices_fails_for_factors_in_the_wrong_order():
+    """At size 1, where matrices commute, it would not."""
+    flow = derive(*LOSSES["factorization"])
+    right = modified_flow(flow, 1)
+    swapped = right.rates[0].xreplace({U * V: (V.T * U.T).T, U * U.T * U: U * U.T * U})
+    assert swapped == right.rates[0]
+    term = next(t for t in right.rates[0].args if t.has(ETA) and t.has(Y))
+    wrong = dataclasses.replace(right, rates=(right.rates[0] - 2 * term, right.rates[1]))
+    assert not recursion_claim(wrong, flow, sp.Integer(0), 1).check().passed
+
+
+def test_the_coefficients_are_the_published_ones():
+    """Descent: Hairer, Lubich, Wanner IX.1. The heavy ball: Kovachki and Stuart, to order one."""
+    at_rest = [[c.subs(BETA, 0) for c in level] for level in expansion(2)]
+    assert at_rest == [[1], [-sp.Rational(1, 2)], [sp.Rational(1, 12), sp.Rational(1, 3)]]
+    (limit,), (first,) = expansion(1)
+    assert sp.simplify(limit - 1 / (1 - BETA)) == 0
+    assert sp.simplify(first + (1 + BETA) / (2 * (1 - BETA) ** 3)) == 0
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_the_heavy_ball_on_a_quadratic_is_the_larger_root(order):
+    """On f = -lam y the recursion has x_k = z^k, z^2 - (1 + beta - eta lam) z + beta = 0."""
+    lam = sp.Symbol("lam", positive=True)
+    (rate,) = momentum_flow(derive(lam * a**2 / 2, [a]), order).rates
+    half = (1 + BETA - ETA * lam) / 2
+    exact = sp.log(half + sp.sqrt(half**2 - BETA)) / ETA
+    for beta in (sp.Rational(1, 4), sp.Rational(4, 9)):
+        expanded = sp.series(exact.subs(BETA, beta), ETA, 0, order + 1).removeO()
+        assert sp.simplify(expanded - (rate / a).subs(BETA, beta)) == 0
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+@pytest.mark.parametrize("name", ["scalars", "time"])
+def test_the_heavy_ball_follows_its_flow(name, order):
+    for claim in momentum_flow(derive(*LOSSES[name]), order).claims:
+        assert claim.check().passed, claim.name
+
+
+@pytest.mark.parametrize("name", ["scalars", "factorization", "matrix and scalar"])
+def test_order_one_is_gradient_flow_of_a_penalised_loss(name):
+    flow = penalised_flow(*LOSSES[name])
+    assert all(claim.check().passed for claim in flow.claims)
+    wrong = dataclasses.replace(flow, rates=tuple(r.subs(ETA, 2 * ETA) for r in flow.rates))
+    assert not _check_equal(wrong, modified_flow(derive(*LOSSES[name]), 1)).passed
+
+
+def test_two_sweeps_are_the_derivative_along_a_direction():
+    """(U V V^T)' along (A, B) is A V V^T + U B V^T + U V B^T."""
+    A, B = MatrixSymbol("A", m, k), MatrixSymbol("B", k, n)
+    (derivative,) = along((U * V * V.T,), (U, V), (A, B))
+    stated = A * V * V.T + U * B * V.T + U * V * B.T
+    assert isinstance(sp.expand((derivative - stated).doit()).doit(), sp.ZeroMatrix)
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_bad_arguments_are_refused():
+    with pytest.raises(ValueError, match="`order` must be 0, 1 or 2"):
+        modified_flow(derive(a**2, [a]), 3)
+    eta = sp.Symbol("eta", real=True)
+    with pytest.raises(ValueError, match="must leave the name `eta` free"):
+        modified_flow(derive(eta * a**2, [a]), 1)
