@@ -79,7 +79,7 @@ def _inverse_gap(flow: Derivation, depth: int | sp.Symbol) -> sp.Expr:
     weight_rq M_rq. The weight is the same for rq and qr, so that it leaves the numerator.
     """
     r, q = ROOTS
-    weight = _weight(flow, depth)
+    weight = pair_weight(flow, depth)
     if sp.simplify(weight - weight.subs({r: q, q: r}, simultaneous=True)) != 0:
         raise ArithmeticError(f"The weight `{weight}` is not symmetric.")
     gap = sp.simplify(weight / (q**depth - r**depth))
@@ -87,7 +87,7 @@ def _inverse_gap(flow: Derivation, depth: int | sp.Symbol) -> sp.Expr:
     return gap.subs({r: (S_R**2) ** power, q: (S_Q**2) ** power})
 
 
-def _weight(flow: Derivation, depth: int | sp.Symbol) -> sp.Expr:
+def pair_weight(flow: Derivation, depth: int | sp.Symbol) -> sp.Expr:
     """What the end-to-end flow multiplies entry (r, q) with: (W W^T)^p acts as a_r^(N p)."""
     (rate,) = flow.rates
     sums = rate.atoms(sp.Sum)
@@ -143,7 +143,7 @@ def _check_reassembly(flow: Derivation, end_to_end: Derivation) -> Verdict:
     """
     values, size = (*sp.symbols("s_0 s_1", positive=True), sp.Integer(0)), 3
     G = sp.Matrix(size, size, sp.symbols("g_:3:3", real=True))
-    moved = _matrix_rate(end_to_end, values, G)
+    moved = rate_at_diagonal(end_to_end, values, G)
     U, V = sp.zeros(size, size), sp.zeros(size, size)
     for q in range(size - 1):
         for r in (r for r in range(size) if r != q):
@@ -171,7 +171,7 @@ def _turn(flow: Derivation, values: tuple, G: sp.Matrix, r: int, q: int) -> tupl
     return tuple(rate.subs(at, simultaneous=True) for rate in pair)
 
 
-def _matrix_rate(flow: Derivation, values: tuple, G: sp.Matrix) -> sp.Matrix:
+def rate_at_diagonal(flow: Derivation, values: tuple, G: sp.Matrix) -> sp.Matrix:
     """The end-to-end flow at a diagonal matrix, where powers act on the entries."""
     power = lambda exponent: sp.diag(*((value**2) ** exponent for value in values))
     rate = sp.zeros(*G.shape)
