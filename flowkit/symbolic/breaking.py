@@ -4,6 +4,7 @@ Source: Arora, Cohen, Hazan 2018 (arXiv:1802.06509), Theorem 1 and its remarks o
 on a finite learning rate.
 """
 
+import itertools
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -162,8 +163,7 @@ def second_order_claim(defect: StepDefect) -> Claim:
     def check() -> Verdict:
         gradients = [-rate for rate in defect.flow.rates]
         stated = [
-            above.T * above - below * below.T
-            for below, above in zip(gradients[:-1], gradients[1:], strict=True)
+            above.T * above - below * below.T for below, above in itertools.pairwise(gradients)
         ]
         pairs = zip(defect.second, stated, strict=True)
         return _zero_matrices(*(expand(found - law) for found, law in pairs))

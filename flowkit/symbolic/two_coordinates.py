@@ -1,7 +1,7 @@
 """Two singular values that share one measurement: depth starves the weaker.
 
-Source: Arora, Cohen, Hu, Luo 2019 (arXiv:1905.13655), section 3.2: one measurement, singular vectors
-that stand still, and gradients in a fixed ratio a = g_r / g_q.
+Source: Arora, Cohen, Hu, Luo 2019 (arXiv:1905.13655), section 3.2: one measurement, singular
+vectors that stand still, and gradients in a fixed ratio a = g_r / g_q.
 """
 
 from dataclasses import dataclass, field, replace
@@ -65,45 +65,42 @@ def two_coordinates(depth: int | sp.Symbol) -> TwoCoordinates:
     Source:
         arXiv:1905.13655, section 3.2. Checked by tests/symbolic/test_deep_linear_saturation.py.
     """
-    slope, power = _slope(depth)
-    primitive, inverse = _primitive(power)
-    kept = primitive(WEAK_START) - RATIO * primitive(STRONG_START)
+    slope, exponent = _slope(depth)
+    primitive = _primitive(exponent)
+    kept = (primitive(WEAK_START), -RATIO * primitive(STRONG_START))
     far = _at_infinity(primitive, depth)
     path = TwoCoordinates(
         depth=depth,
         slope=slope,
         primitive=primitive,
-        value=_invert(inverse, kept + RATIO * primitive(STRONG)),
-        limit=sp.oo if far == sp.oo else _invert(inverse, kept + RATIO * far),
+        value=_inverse(exponent, *kept, RATIO * primitive(STRONG)),
+        limit=sp.oo if far == sp.oo else _inverse(exponent, *kept, RATIO * far),
         source=SOURCE,
     )
     return replace(path, claims=_claims(path))
 
 
 def _slope(depth: int | sp.Symbol) -> tuple[sp.Expr, sp.Expr]:
-    """The ratio of the two rates, and the power of s_r in it."""
+    """The ratio of the two rates, and 1 less the power of s_r in it."""
     flow = singular_value_flow(depth)
     (s,), (g,), (rate,) = flow.state, flow.data, flow.rates
     strong = sp.powdenest(rate.subs(s, STRONG))
     weak = sp.powdenest(rate.subs({s: WEAK, g: RATIO * g}, simultaneous=True))
     slope = sp.simplify(weak / strong)
-    return slope, sp.simplify(WEAK * slope.diff(WEAK) / slope)
+    return slope, sp.simplify(1 - WEAK * slope.diff(WEAK) / slope)
 
 
-def _primitive(power: sp.Expr) -> tuple[sp.Lambda, sp.Lambda]:
-    """An antiderivative P of s^{-power}, and its inverse."""
-    s, p = sp.Symbol("s", positive=True), sp.Symbol("p", real=True)
-    exponent = sp.simplify(1 - power)
+def _primitive(exponent: sp.Expr) -> sp.Lambda:
+    """An antiderivative P of s^{exponent - 1}."""
+    s = sp.Symbol("s", positive=True)
+    return sp.Lambda(s, sp.log(s) if exponent == 0 else s**exponent / exponent)
+
+
+def _inverse(exponent: sp.Expr, *terms: sp.Expr) -> sp.Expr:
+    """The s at which P(s) is the sum of the terms."""
     if exponent == 0:
-        return sp.Lambda(s, sp.log(s)), sp.Lambda(p, sp.exp(p))
-    return sp.Lambda(s, s**exponent / exponent), sp.Lambda(p, (exponent * p) ** (1 / exponent))
-
-
-def _invert(inverse: sp.Lambda, total: sp.Expr) -> sp.Expr:
-    """The inverse of P at a sum, with the base of a power simplified term by term."""
-    base, power = inverse(total).as_base_exp()
-    terms = (sp.simplify(term) for term in sp.Add.make_args(sp.expand(base)))
-    return sp.Add(*terms) ** power
+        return sp.simplify(sp.exp(sp.Add(*terms)))
+    return sp.Add(*(sp.simplify(exponent * term) for term in terms)) ** (1 / exponent)
 
 
 def _at_infinity(primitive: sp.Lambda, depth: int | sp.Symbol) -> sp.Expr:
@@ -139,9 +136,11 @@ def _check_solution(path: TwoCoordinates) -> Verdict:
     base, power = path.value.as_base_exp()
     b = sp.Symbol("b", positive=True)
     moved = (b**power).diff(b) * base.diff(STRONG)
-    along = sp.powsimp(sp.powdenest(moved / path.slope.subs(WEAK, b**power)))
+    slope = sp.powdenest(path.slope.subs(WEAK, b**power), force=True)  # exponents are real
     start = path.value.subs(STRONG, STRONG_START)
-    return vanishing(sp.simplify(along).subs(b, base) - 1, sp.powdenest(start) - WEAK_START)
+    return vanishing(
+        sp.simplify(moved / slope).subs(b, base) - 1, sp.powdenest(start, force=True) - WEAK_START
+    )
 
 
 def published_claim(path: TwoCoordinates) -> Claim:
@@ -152,7 +151,7 @@ def published_claim(path: TwoCoordinates) -> Claim:
 
     def check() -> Verdict:
         start = constant.subs({WEAK: WEAK_START, STRONG: STRONG_START})
-        along = sp.powdenest(constant.subs(WEAK, b**power)).subs(b, base)
+        along = sp.powdenest(constant.subs(WEAK, b**power), force=True).subs(b, base)
         return vanishing(along - start)
 
     return Claim(
