@@ -16,6 +16,7 @@ from flowkit.claim import Claim, Verdict
 from flowkit.symbolic.derivation import Derivation, derive, mathml
 from flowkit.symbolic.factorization import factor_flow
 from flowkit.symbolic.gradient import expand, rate_along
+from flowkit.symbolic.rewriting import zero_matrices
 
 SOURCE = "Arora, Cohen, Hazan 2018, arXiv:1802.06509, Theorem 1"
 DECAY = sp.Symbol("a", positive=True)
@@ -83,7 +84,7 @@ def decay_claim(law: MatrixExpr, flow: Derivation) -> Claim:
 
     def check() -> Verdict:
         rates = dict(zip(flow.state, flow.rates, strict=True))
-        return _zero_matrices(expand(rate_along(law, rates) + 2 * DECAY * law))
+        return zero_matrices(expand(rate_along(law, rates) + 2 * DECAY * law))
 
     return Claim(
         name=f"decay of {law}",
@@ -153,7 +154,7 @@ def first_order_claim(defect: StepDefect) -> Claim:
         name=f"no drift of first order, depth {defect.depth}",
         statement="The part of every law's change that is proportional to the step size vanishes.",
         source=SOURCE,
-        check=lambda: _zero_matrices(*defect.first),
+        check=lambda: zero_matrices(*defect.first),
     )
 
 
@@ -166,7 +167,7 @@ def second_order_claim(defect: StepDefect) -> Claim:
             above.T * above - below * below.T for below, above in itertools.pairwise(gradients)
         ]
         pairs = zip(defect.second, stated, strict=True)
-        return _zero_matrices(*(expand(found - law) for found, law in pairs))
+        return zero_matrices(*(expand(found - law) for found, law in pairs))
 
     return Claim(
         name=f"drift of second order, depth {defect.depth}",
@@ -182,13 +183,3 @@ def _drift_formula() -> tuple[str, ...]:
     n = sp.Symbol("n", integer=True, positive=True)
     above, below = MatrixSymbol("Gr_{j+1}", n, n), MatrixSymbol("Gr_j", n, n)
     return (mathml(LEARNING_RATE**2 * (above.T * above - below * below.T)),)
-
-
-def _zero_matrices(*defects: MatrixExpr) -> Verdict:
-    """A proof that every matrix is the exact zero matrix."""
-    return Verdict(
-        passed=all(isinstance(defect, sp.ZeroMatrix) for defect in defects),
-        kind="proved",
-        measured="defects " + ", ".join(map(str, defects)),
-        expected="the exact zero matrix each",
-    )
