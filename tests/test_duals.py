@@ -9,10 +9,12 @@ import pytest
 import scipy.integrate
 import sympy as sp
 
-import flowkit.symbolic.duals as duals
 from flowkit.kernels import expectation
 from flowkit.lowering import lower
 from flowkit.symbolic import dual
+from flowkit.symbolic.dual_claims import limit_claim, price_claim
+from flowkit.symbolic.gaussian import COV, VAR_U, VAR_V
+from flowkit.symbolic.polar import HalfPowers
 
 NAMES = ("relu", "abs", "identity")
 FUNCTIONS = {
@@ -40,24 +42,24 @@ def test_every_claim_about_a_dual_is_proved(name):
 
 
 def test_relu_dual_on_the_diagonal_is_half_the_covariance():
-    deviations = sp.sqrt(duals.VAR_U * duals.VAR_V)
+    deviations = sp.sqrt(VAR_U * VAR_V)
     relu = dual("relu")
-    assert sp.simplify(relu.kappa.subs(duals.COV, deviations) - deviations / 2) == 0
-    assert sp.simplify(relu.kappa_dot.subs(duals.COV, deviations) - sp.Rational(1, 2)) == 0
+    assert sp.simplify(relu.kappa.subs(COV, deviations) - deviations / 2) == 0
+    assert sp.simplify(relu.kappa_dot.subs(COV, deviations) - sp.Rational(1, 2)) == 0
 
 
 def test_identity_dual_is_the_covariance():
-    assert (dual("identity").kappa, dual("identity").kappa_dot) == (duals.COV, 1)
+    assert (dual("identity").kappa, dual("identity").kappa_dot) == (COV, 1)
 
 
 def test_a_changed_constant_breaks_the_claims():
-    relu, function = dual("relu"), duals._ACTIVATIONS["relu"]
+    relu, function = dual("relu"), HalfPowers(1, right=1, left=0)
     wrong = sp.Rational(101, 100)
-    offset = relu.kappa + duals.VAR_U / 100  # the same derivative by cov, so Price alone misses it
-    assert not duals._price_claim("wrong", wrong * relu.kappa, relu.kappa_dot).check().passed
-    assert not duals._limit_claim("wrong", "", wrong * relu.kappa, function).check().passed
-    assert not duals._limit_claim("wrong", "", offset, function).check().passed
-    assert duals._price_claim("offset", offset, relu.kappa_dot).check().passed
+    offset = relu.kappa + VAR_U / 100  # the same derivative by cov, so Price alone misses it
+    assert not price_claim("wrong", wrong * relu.kappa, relu.kappa_dot).check().passed
+    assert not limit_claim("wrong", "", wrong * relu.kappa, function).check().passed
+    assert not limit_claim("wrong", "", offset, function).check().passed
+    assert price_claim("offset", offset, relu.kappa_dot).check().passed
 
 
 def test_dual_is_derived_once():
@@ -66,8 +68,10 @@ def test_dual_is_derived_once():
 
 
 def test_unknown_activation_is_refused_by_name():
-    with pytest.raises(ValueError, match=r"`activation` must be one of `relu`, .* but it is `'tan"):
-        dual("tanh")
+    with pytest.raises(
+        ValueError, match=r"`activation` must be one of `relu`, .* but it is `'tang"
+    ):
+        dual("tangent")
 
 
 @pytest.mark.parametrize("covariance", COVARIANCES.values(), ids=COVARIANCES.keys())

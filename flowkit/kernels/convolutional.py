@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, Scalar
 
 from flowkit.kernels.base import AbstractKernel, equal_inputs
 from flowkit.kernels.duals import layer_map
+from flowkit.symbolic.duals import Activation
 
 Image = Float[Array, "height width channels"]
 Positions = Float[Array, "height width"]
@@ -39,7 +40,7 @@ class Convolutional(AbstractKernel):
 
     Attributes:
         depth: The number of weight layers: depth - 1 convolutions and a linear read-out.
-        activation: A name that `flowkit.symbolic.dual` knows.
+        activation: What `flowkit.symbolic.dual` takes: a name, an expression, a function, a dual.
         filter_size: q, odd.
         readout: "gap" or "flatten".
         train_ends: Whether the first and the last layer are trained. Without them depth 2 has
@@ -53,7 +54,7 @@ class Convolutional(AbstractKernel):
     axes: ClassVar[tuple[str, ...]] = ("height", "width", "channels")
 
     depth: int = eqx.field(static=True)
-    activation: str = eqx.field(static=True)
+    activation: Activation = eqx.field(static=True)
     filter_size: int = eqx.field(static=True)
     readout: str = eqx.field(static=True)
     train_ends: bool = eqx.field(static=True)
@@ -71,7 +72,7 @@ class Convolutional(AbstractKernel):
 
         Args:
             depth: The number of weight layers, at least 2.
-            activation: A name that `flowkit.symbolic.dual` knows.
+            activation: What `flowkit.symbolic.dual` takes: a name, an expression, a dual.
             filter_size: q, odd.
             readout: "gap" or "flatten".
             train_ends: Whether the first and the last layer are trained; where omitted, true for

@@ -8,13 +8,13 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Num
 
 from flowkit.lowering import lower
-from flowkit.symbolic.duals import dual
+from flowkit.symbolic.duals import Activation, dual
 
 LayerMap = Callable[[Array, Array, Array], tuple[Array, Array]]
 
 
 def expectation(
-    activation: str,
+    activation: Activation,
     var_u: Num[ArrayLike, "..."],
     var_v: Num[ArrayLike, "..."],
     cov: Num[ArrayLike, "..."],
@@ -22,7 +22,7 @@ def expectation(
     """E[s(u) s(v)] over (u, v) ~ N(0, [[var_u, cov], [cov, var_v]]).
 
     Args:
-        activation: A name that `flowkit.symbolic.dual` knows.
+        activation: What `flowkit.symbolic.dual` takes: a name, an expression, a function, a dual.
         var_u: Variance of u.
         var_v: Variance of v.
         cov: Covariance of u and v; rounding may take the correlation beyond 1.
@@ -45,11 +45,11 @@ def expectation(
     )
 
 
-def layer_map(activation: str) -> LayerMap:
+def layer_map(activation: Activation) -> LayerMap:
     """The dual scaled by c = 1 / E[s(x)^2] of a standard normal x, which keeps unit variances.
 
     Args:
-        activation: A name that `flowkit.symbolic.dual` knows.
+        activation: What `flowkit.symbolic.dual` takes: a name, an expression, a function, a dual.
 
     Returns:
         (var_u, var_v, cov) -> (c E[s(u) s(v)], c E[s'(u) s'(v)]); c is 2 for the ReLU.

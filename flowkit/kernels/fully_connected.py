@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int, Scalar
 
 from flowkit.kernels.base import AbstractKernel, equal_inputs
 from flowkit.kernels.duals import layer_map
+from flowkit.symbolic.duals import Activation
 
 _State = tuple[Scalar, Scalar, Scalar, Scalar]
 
@@ -29,7 +30,7 @@ class FullyConnected(AbstractKernel):
 
     Attributes:
         depth: The number of weight layers.
-        activation: A name that `flowkit.symbolic.dual` knows.
+        activation: What `flowkit.symbolic.dual` takes: a name, an expression, a function, a dual.
 
     Source:
         Arora et al. 2019, arXiv:1904.11955, section 3; Jacot, Gabriel, Hongler 2018,
@@ -39,7 +40,7 @@ class FullyConnected(AbstractKernel):
     axes: ClassVar[tuple[str, ...]] = ("features",)
 
     depth: int = eqx.field(static=True)
-    activation: str = eqx.field(static=True, default="relu")
+    activation: Activation = eqx.field(static=True, default="relu")
 
     def __check_init__(self):
         if isinstance(self.depth, bool) or not isinstance(self.depth, int) or self.depth < 1:

@@ -10,11 +10,9 @@ from jaxtyping import Array, Float, Num
 from sympy import MatrixSymbol
 
 from flowkit.lowering.modes import lower_mode
-from flowkit.lowering.printing import GuardedPrinter, compile_expressions
+from flowkit.lowering.printing import compile_expressions
 from flowkit.symbolic.closed_forms import ModeSolution
 from flowkit.symbolic.derivation import TIME, Derivation
-from flowkit.symbolic.duals import COV, VAR_U, VAR_V, DualActivation
-from flowkit.symbolic.kernel_recursions import KernelRecursion
 
 Real = Num[ArrayLike, "..."]
 Values = Mapping[str, Real]
@@ -34,14 +32,16 @@ def lower(symbolic: object) -> Callable:
     depth its time is N t; a symbolic depth becomes a keyword: `s(t, start, target, *, depth)`,
     for any real depth of at least 1.
 
-    A `DualActivation` becomes `(var_u, var_v, cov) -> (kappa, kappa_dot)`, arguments broadcast. A
-    correlation beyond 1 counts as 1, a correlation of zero variance as 0. Values and gradients are
-    finite on the diagonal cov = sqrt(var_u var_v), and identical arguments have correlation 1.
+    A `DualActivation` or a `QuadratureDual` becomes `(var_u, var_v, cov) -> (kappa, kappa_dot)`,
+    arguments broadcast. A correlation beyond 1 counts as 1, a correlation of zero variance as 0.
+    Values (but for the infinite kappa_dot of a jump) and gradients are finite on the diagonal
+    cov = sqrt(var_u var_v), and identical arguments have correlation 1.
 
     A `KernelRecursion` becomes `(var_u, var_v, cov) -> (ntk, nngp)`, with the same care.
 
     Args:
-        symbolic: A `Derivation`, a `ModeSolution`, a `DualActivation` or a `KernelRecursion`.
+        symbolic: A `Derivation`, a `ModeSolution`, a `DualActivation`, a `QuadratureDual` or a
+            `KernelRecursion`.
 
     Returns:
         The callable.
@@ -51,8 +51,8 @@ def lower(symbolic: object) -> Callable:
         ValueError: (when called) a symbol is missing from the dictionaries, or shapes disagree.
     """
     raise ValueError(
-        f"Argument `symbolic` must be a Derivation, a ModeSolution, a DualActivation or a "
-        f"KernelRecursion, but it is a `{type(symbolic).__name__}`."
+        f"Argument `symbolic` must be a Derivation, a ModeSolution, a DualActivation, a "
+        f"QuadratureDual or a KernelRecursion, but it is a `{type(symbolic).__name__}`."
     )
 
 
@@ -99,47 +99,6 @@ def lower_conserved(derivation: Derivation) -> Callable[[Values], tuple[Array, .
 @cache
 def _lower_mode_solution(solution: ModeSolution) -> Callable:
     return lower_mode(solution)
-
-
-@lower.register
-@cache
-def _lower_dual(dual: DualActivation) -> Callable:
-    expressions = (dual.kappa, dual.kappa_dot)
-    function = compile_expressions((VAR_U, VAR_V, COV), expressions, GuardedPrinter)
-
-    def kappas(var_u: Real, var_v: Real, cov: Real) -> tuple[Array, Array]:
-        arrays = _as_floats(var_u, var_v, cov)
-        kappa, kappa_dot = (value * jnp.ones_like(arrays[2]) for value in function(*arrays))
-        return kappa, kappa_dot
-
-    return kappas
-
-
-@lower.register
-@cache
-def _lower_recursion(recursion: KernelRecursion) -> Callable:
-    """Definition after definition: written out in one expression they would double each layer."""
-    symbols = [VAR_U, VAR_V, COV]
-    functions = []
-    for symbol, expression in recursion.definitions:
-        functions.append(compile_expressions(symbols, [expression], GuardedPrinter))
-        symbols = [*symbols, symbol]
-    ntk, nngp = (symbols.index(output) for output in recursion.outputs)
-
-    def kernels(var_u: Real, var_v: Real, cov: Real) -> tuple[Array, Array]:
-        values = list(_as_floats(var_u, var_v, cov))
-        for function in functions:
-            values.append(function(*values)[0])
-        return values[ntk], values[nngp]
-
-    return kernels
-
-
-def _as_floats(*values: Real) -> list[Array]:
-    """Arrays of one shape, integers as floats."""
-    arrays = (jnp.asarray(x) for x in values)
-    floats = (x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float) for x in arrays)
-    return jnp.broadcast_arrays(*floats)
 
 
 def _pick(values: Values, name: str, argument: str) -> Array:

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 from sympy import MatrixExpr
 from sympy.printing.numpy import JaxPrinter
 
+from flowkit.lowering.gaps import GUARDS
 from flowkit.symbolic.gradient import Expression
 from flowkit.symbolic.products import share_products
 
@@ -108,26 +109,16 @@ class Printer(JaxPrinter):
         return f"jax.scipy.special.erf({self._print(expr.args[0])})"
 
 
-def guarded_root(x: Array, at_zero: float) -> Array:
-    """The square root; `at_zero` with gradient 0 at zero and at rounding below it."""
-    return jnp.where(x <= 0, at_zero, jnp.sqrt(jnp.where(x <= 0, 1.0, x)))
-
-
-def guarded_arccos(x: Array) -> Array:
-    """The arc cosine of x clipped to [-1, 1], with gradient 0 at the ends."""
-    outside = jnp.abs(x) >= 1
-    end = jnp.where(x > 0, 0.0, jnp.pi)
-    return jnp.where(outside, end, jnp.arccos(jnp.where(outside, 0.0, x)))
-
-
 class GuardedPrinter(Printer):
-    """Prints square roots and arc cosines with values and gradients that stay finite.
+    """Prints roots, angles and hyperbolic functions with values and gradients that stay finite.
 
-    Roots that multiply are printed as one: sqrt(a * a) is a exactly, sqrt(a) * sqrt(a) is not.
+    Roots that multiply are printed as one: sqrt(a * a) is a exactly, sqrt(a) * sqrt(a) is not. A
+    root that divides is infinite at zero, with gradient 0.
     """
 
-    def _print_acos(self, expr):
-        return f"guarded_arccos({self._print(expr.args[0])})"
+    def _print_atan2(self, expr):
+        y, x = (self._print(argument) for argument in expr.args)
+        return f"guarded_angle({y}, {x})"
 
     def _print_Pow(self, expr, rational=False):  # noqa: FBT002  (SymPy's signature)
         half = abs(expr.exp) == sp.S.Half
@@ -135,13 +126,24 @@ class GuardedPrinter(Printer):
 
     def _print_Mul(self, expr):
         factors = sp.Mul.make_args(expr)
+        for kind, name in ((sp.sinh, "damped_sinh"), (sp.cosh, "damped_cosh")):
+            if waves := [f for f in factors if isinstance(f, kind)]:
+                return self._damped(expr, waves[0], name)
         under = lambda exponent: [f for f in factors if isinstance(f, sp.Pow) and f.exp == exponent]
         roots, divisors = under(sp.S.Half), under(-sp.S.Half)
         rest = sp.Mul(*(f for f in factors if f not in roots + divisors))
         product = lambda powers: "*".join(f"({self._print(p.base)})" for p in powers)
         text = f"({super()._print_Mul(rest) if rest.is_Mul else self._print(rest)})"
         text += f"*guarded_root({product(roots)}, 0.0)" if roots else ""
-        return text + (f"/guarded_root({product(divisors)}, 1.0)" if divisors else "")
+        return text + (f"*guarded_inverse_root({product(divisors)})" if divisors else "")
+
+    def _damped(self, expr: sp.Expr, wave: sp.Expr, name: str) -> str:
+        """A product with e^exponent and sinh(x) or cosh(x), these two in one call."""
+        decays = [f for f in sp.Mul.make_args(expr) if isinstance(f, sp.exp)]
+        exponent, argument = sp.Add(*(f.exp for f in decays)), wave.args[0]
+        rest = expr / sp.Mul(wave, *decays)
+        call = f"{name}({self._print(exponent)}, {self._print(argument)})"
+        return call if rest == 1 else f"({self._print(rest)})*{call}"
 
 
 def compile_expressions(
@@ -161,7 +163,7 @@ def compile_expressions(
         if unknown := expression.free_symbols - known:
             names = ", ".join(sorted(map(str, unknown)))
             raise LoweringError(f"Cannot lower `{expression}`: {names} is neither state nor data.")
-    helpers = (symmetric_power, guarded_root, guarded_arccos)
+    helpers = (symmetric_power, *GUARDS)
     modules = [{helper.__name__: helper for helper in helpers}, "jax"]
     return sp.lambdify(
         arguments,

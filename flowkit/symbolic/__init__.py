@@ -46,4 +46,5 @@ from flowkit.symbolic.sampling import (
     reshuffled_flow as reshuffled_flow,
     sgd_equation as sgd_equation,
 )
+from flowkit.symbolic.quadrature import QuadratureDual as QuadratureDual
 from flowkit.symbolic.spectral import singular_vector_flow as singular_vector_flow

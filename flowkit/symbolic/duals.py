@@ -4,18 +4,20 @@ Sources: Cho, Saul 2009 (Kernel methods for deep learning); Daniely, Frostig, Si
 (arXiv:1602.05897); Price 1958 (A useful theorem for nonlinear devices having Gaussian inputs).
 """
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 
 import sympy as sp
 
-from flowkit.claim import Claim, Verdict
-from flowkit.symbolic.derivation import mathml, vanishing
-
-VAR_U = sp.Symbol("var_u", positive=True)
-VAR_V = sp.Symbol("var_v", positive=True)
-COV = sp.Symbol("cov", real=True)
-CORRELATION = COV / sp.sqrt(VAR_U * VAR_V)
+from flowkit.claim import Claim
+from flowkit.symbolic.activations import ACTIVATIONS, X
+from flowkit.symbolic.dual_claims import limit_claim, measured_limit_claim, price_claim
+from flowkit.symbolic.gaussian import COV as COV, VAR_U as VAR_U, VAR_V as VAR_V
+from flowkit.symbolic.generating import NotElementaryError, smooth_expectation
+from flowkit.symbolic.polar import HalfPowers, Impulse
+from flowkit.symbolic.quadrature import NODES, QuadratureDual
 
 
 @dataclass(frozen=True)
@@ -43,143 +45,122 @@ class DualActivation:
         return tuple(sp.Eq(sp.Symbol(name), value, evaluate=False) for name, value in pairs)
 
 
-@dataclass(frozen=True)
-class _HalfPowers:
-    """The function right * x^degree for x > 0 and left * x^degree for x < 0."""
-
-    degree: int
-    right: int
-    left: int
-
-    @property
-    def derivative(self) -> "_HalfPowers":
-        return _HalfPowers(self.degree - 1, self.degree * self.right, self.degree * self.left)
-
-    @property
-    def mirrored(self) -> "_HalfPowers":
-        """The function x -> f(-x)."""
-        sign = (-1) ** self.degree
-        return _HalfPowers(self.degree, sign * self.left, sign * self.right)
-
-    def times(self, other: "_HalfPowers") -> "_HalfPowers":
-        right, left = self.right * other.right, self.left * other.left
-        return _HalfPowers(self.degree + other.degree, right, left)
-
-    def gaussian_mean(self) -> sp.Expr:
-        """E[f(x)] of a standard normal x, by a plain integral."""
-        x = sp.Symbol("x", positive=True)
-        both_sides = self.right * x**self.degree + self.left * (-x) ** self.degree
-        return sp.integrate(both_sides * sp.exp(-(x**2) / 2), (x, 0, sp.oo)) / sp.sqrt(2 * sp.pi)
+Dual = DualActivation | QuadratureDual
+Activation = str | sp.Expr | Dual | Callable
 
 
-_ACTIVATIONS = {
-    "relu": _HalfPowers(1, right=1, left=0),
-    "abs": _HalfPowers(1, right=1, left=-1),
-    "identity": _HalfPowers(1, right=1, left=1),
-}
-
-
-def dual(activation: str) -> DualActivation:
+def dual(activation: Activation, **parameters: sp.Expr | float) -> Dual:
     """Derive E[s(u) s(v)] and E[s'(u) s'(v)] over N(0, [[var_u, cov], [cov, var_v]]).
 
-    In polar coordinates u = sqrt(var_u) r cos(phi), v = sqrt(var_v) r cos(theta - phi), where
-    cos(theta) is the correlation, the measure is r e^{-r^2/2} / (2 pi) dr dphi. A function that is
-    a multiple of x^k on either side of 0 leaves a radial moment and one integral per sector.
+    Kinks and jumps at 0 are integrated in polar coordinates (`polar.py`), and sums of products of
+    powers, exponentials, sines, cosines and error functions by generating functions and by parts
+    (`generating.py`). Everything else becomes an integration rule (`quadrature.py`). The
+    derivative of a kinked s is the one almost everywhere; that of a jump (step, sign) is an
+    impulse, whose expectation 1 / (2 pi sqrt(var_u var_v - cov^2)) is infinite at u = v.
 
     Args:
-        activation: "relu", "abs" or "identity".
+        activation: A name ("relu", "leaky_relu", "step", "sign", "abs", "identity", "erf", "gelu",
+            "sin", "cos", "exp", "gaussian", "hermite", or by quadrature "tanh", "sigmoid",
+            "softplus", "silu", "elu"), an expression in one real symbol, a JAX function of a
+            scalar (smooth, or with a kink at 0 if `kinked=True`), or a dual, which is returned.
+        **parameters: `power` of "relu" (1), `slope` of "leaky_relu" (1/100) for x < 0, `degree` of
+            "hermite" (2; probabilists', E[s(x)^2] = 1), `nodes` per dimension where there is a
+            rule (128), and `kinked` (False) of an expression or a function.
 
     Returns:
-        Both expectations, with Price's theorem and the one-dimensional limits as claims. Cached.
+        A `DualActivation` with both expectations, or a `QuadratureDual`. Both have claims; cached.
 
     Raises:
-        ValueError: `activation` is not among the names above.
+        ValueError: `activation` is not among these, or does not have such parameters.
 
     Source:
-        Cho, Saul 2009, section 2; arXiv:1602.05897, section 4. Checked by tests/test_duals.py.
+        Cho, Saul 2009, section 2; arXiv:1602.05897, section 4. Checked by tests/test_duals.py and
+        tests/symbolic/test_duals_*.py.
     """
-    if not isinstance(activation, str) or activation not in _ACTIVATIONS:
-        names = ", ".join(f"`{name}`" for name in _ACTIVATIONS)
+    if isinstance(activation, DualActivation | QuadratureDual):
+        return activation
+    if isinstance(activation, str):
+        return _of_name(activation, tuple(sorted(parameters.items())))
+    if isinstance(activation, sp.Expr):
+        return _of_expression(activation, *_options(**parameters))
+    if callable(activation):
+        name = getattr(activation, "__name__", type(activation).__name__)
+        return QuadratureDual(name, activation, *_options(**parameters))
+    raise ValueError(_complaint(activation))
+
+
+def _options(**parameters: bool | int) -> tuple[bool, int]:
+    """What may be said of an expression or a function: `kinked` and `nodes`."""
+    if unknown := sorted(set(parameters) - {"kinked", "nodes"}):
         raise ValueError(
-            f"Argument `activation` must be one of {names}, but it is `{activation!r}`."
+            "Argument `parameters` of a function must be among ['kinked', 'nodes'], but it is "
+            f"`{unknown[0]}`."
         )
-    return _derive_dual(activation)
+    return bool(parameters.get("kinked", False)), int(parameters.get("nodes", NODES))
+
+
+def _complaint(activation: object) -> str:
+    names = ", ".join(f"`{name}`" for name in ACTIVATIONS)
+    return (
+        f"Argument `activation` must be one of {names}, an expression in one symbol or a "
+        f"function, but it is `{activation!r}`."
+    )
 
 
 @cache
-def _derive_dual(name: str) -> DualActivation:
-    function = _ACTIVATIONS[name]
-    kappa, kappa_dot = _polar_expectation(function), _polar_expectation(function.derivative)
-    return DualActivation(
-        name=name,
-        kappa=kappa,
-        kappa_dot=kappa_dot,
-        source="polar integration; Cho, Saul 2009, section 2",
-        claims=(
-            _price_claim(name, kappa, kappa_dot),
-            _limit_claim(name, "E[s(u) s(v)]", kappa, function),
-            _limit_claim(name, "E[s'(u) s'(v)]", kappa_dot, function.derivative),
-        ),
-    )
-
-
-def _polar_expectation(function: _HalfPowers) -> sp.Expr:
-    """E[f(u) f(v)] as radial moment times the sum over the four sectors of constant signs."""
-    radius, angle, theta = sp.symbols("r phi theta", positive=True)
-    right, left, degree = function.right, function.left, function.degree
-    quarter = sp.pi / 2
-    sectors = (  # factor, from, to: u > 0 for |phi| < pi/2 and v > 0 for |theta - phi| < pi/2
-        (right * right, theta - quarter, quarter),
-        (left * right, quarter, theta + quarter),
-        (left * left, theta + quarter, 3 * quarter),
-        (right * left, 3 * quarter, theta + 3 * quarter),
-    )
-    integrand = (sp.cos(angle) * sp.cos(theta - angle)) ** degree
-    parts = [f * sp.integrate(integrand, (angle, lo, hi)) for f, lo, hi in sectors]
-    moment = radius ** (2 * degree + 1) * sp.exp(-(radius**2) / 2)
-    radial = sp.integrate(moment, (radius, 0, sp.oo)) / (2 * sp.pi)
-    return _in_covariances(radial * sp.simplify(sp.Add(*parts)), theta, degree)
-
-
-def _in_covariances(expectation: sp.Expr, theta: sp.Symbol, degree: int) -> sp.Expr:
-    """Replace the angle by covariances; the sine is sqrt((1 - rho)(1 + rho)), exact near 1."""
-    rho = CORRELATION
-    sine = sp.sqrt((1 - rho) * (1 + rho))
-    values = {sp.cos(theta): rho, sp.sin(theta): sine, theta: sp.acos(rho)}
-    scale = sp.sqrt(VAR_U * VAR_V) ** degree
-    return sp.expand_mul(scale * sp.expand_trig(expectation).subs(values), deep=False)
-
-
-def _price_claim(name: str, kappa: sp.Expr, kappa_dot: sp.Expr) -> Claim:
-    return Claim(
-        name=f"Price's theorem, {name}",
-        statement="The derivative of E[s(u) s(v)] by the covariance is E[s'(u) s'(v)].",
-        source="Price 1958; arXiv:1602.05897, section 4",
-        check=lambda: vanishing(sp.diff(kappa, COV) - kappa_dot),
-        formulas=(mathml(kappa), mathml(kappa_dot)),
-    )
-
-
-def _limit_claim(name: str, symbol: str, expectation: sp.Expr, function: _HalfPowers) -> Claim:
-    return Claim(
-        name=f"one-dimensional limits of {symbol}, {name}",
-        statement=f"At correlation 1, 0, -1, {symbol} is E[f(x)^2], E[f(x)]^2, E[f(x) f(-x)] of a "
-        f"standard normal x, times (var_u var_v)^(k/2) for f of degree k.",
-        source="u = v, independence, u = -v; one-dimensional Gaussian integrals",
-        check=lambda: _check_limits(expectation, function),
-    )
-
-
-def _check_limits(expectation: sp.Expr, function: _HalfPowers) -> Verdict:
-    deviations = sp.sqrt(VAR_U * VAR_V)
-    expected = {
-        1: function.times(function).gaussian_mean(),
-        0: function.gaussian_mean() ** 2,
-        -1: function.times(function.mirrored).gaussian_mean(),
-    }
-    return vanishing(
-        *(
-            expectation.subs(COV, correlation * deviations) - deviations**function.degree * value
-            for correlation, value in expected.items()
+def _of_name(name: str, parameters: tuple[tuple[str, sp.Expr | float], ...]) -> Dual:
+    if name not in ACTIVATIONS:
+        raise ValueError(_complaint(name))
+    make, given = ACTIVATIONS[name], dict(parameters)
+    known = set(inspect.signature(make).parameters)
+    if unknown := sorted(set(given) - known):
+        raise ValueError(
+            f"Argument `parameters` of `{name}` must be among {sorted(known)}, but it is "
+            f"`{unknown[0]}`."
         )
+    function = make(**{key: sp.nsimplify(value) for key, value in given.items()})
+    label = " ".join([name, *(f"{key}={value}" for key, value in parameters)])
+    if isinstance(function, QuadratureDual):
+        return function
+    if isinstance(function, HalfPowers):
+        return _of_half_powers(label, function)
+    return _of_smooth(label, function)
+
+
+@cache
+def _of_expression(expression: sp.Expr, kinked: bool, nodes: int) -> Dual:  # noqa: FBT001
+    if len(expression.free_symbols) != 1:
+        raise ValueError(_complaint(expression))
+    (symbol,) = expression.free_symbols
+    function = expression.subs(symbol, X)
+    if (half_powers := HalfPowers.recognised(function, X)) is not None:
+        return _of_half_powers(str(expression), half_powers)
+    try:
+        return _of_smooth(str(expression), function)
+    except NotElementaryError:
+        return QuadratureDual(str(expression), sp.Lambda(X, function), kinked, nodes)
+
+
+def _of_half_powers(name: str, function: HalfPowers) -> DualActivation:
+    derivative = function.derivative
+    kappa, kappa_dot = function.expectation(), derivative.expectation()
+    claims = (
+        price_claim(name, kappa, kappa_dot),
+        limit_claim(name, "E[s(u) s(v)]", kappa, function),
     )
+    if not isinstance(derivative, Impulse):  # the limits of an impulse are infinite
+        claims += (limit_claim(name, "E[s'(u) s'(v)]", kappa_dot, derivative),)
+    source = "polar integration; Cho, Saul 2009, section 2"
+    return DualActivation(name, kappa, kappa_dot, source, claims)
+
+
+def _of_smooth(name: str, function: sp.Expr) -> DualActivation:
+    derivative = sp.diff(function, X)
+    kappa, kappa_dot = smooth_expectation(function, X), smooth_expectation(derivative, X)
+    claims = (
+        price_claim(name, kappa, kappa_dot),
+        measured_limit_claim(name, "E[s(u) s(v)]", kappa, function, X),
+        measured_limit_claim(name, "E[s'(u) s'(v)]", kappa_dot, derivative, X),
+    )
+    source = "generating functions, integration by parts, Price 1958"
+    return DualActivation(name, kappa, kappa_dot, source, claims)

@@ -1,0 +1,177 @@
+"""Dual activations as pure JAX callables, finite where variables coincide or vanish."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, partial
+
+import jax
+import jax.numpy as jnp
+import sympy as sp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Num, Scalar
+
+from flowkit.lowering.callables import lower
+from flowkit.lowering.gaps import determinant, guarded_angle
+from flowkit.lowering.printing import GuardedPrinter, compile_expressions
+from flowkit.symbolic.duals import DualActivation
+from flowkit.symbolic.gaussian import COV, DETERMINANT, VAR_U, VAR_V
+from flowkit.symbolic.quadrature import QuadratureDual, normal_rule, radial_rule, sector_rule
+
+Real = Num[ArrayLike, "..."]
+Kappas = Callable[[Real, Real, Real], tuple[Array, Array]]
+Function = Callable[[Scalar], Scalar]
+Mean = Callable[[Scalar, Scalar, Scalar], Scalar]
+
+_DETERMINANT = sp.Symbol("determinant", nonnegative=True)
+
+
+@lower.register
+@cache
+def _lower_dual(dual: DualActivation) -> Kappas:
+    expressions = [e.xreplace({DETERMINANT: _DETERMINANT}) for e in (dual.kappa, dual.kappa_dot)]
+    arguments = (VAR_U, VAR_V, COV, _DETERMINANT)
+    function = compile_expressions(arguments, expressions, GuardedPrinter)
+
+    def kappas(var_u: Real, var_v: Real, cov: Real) -> tuple[Array, Array]:
+        arrays = as_floats(var_u, var_v, cov)
+        values = function(*arrays, determinant(*arrays))
+        kappa, kappa_dot = (value * jnp.ones_like(arrays[2]) for value in values)
+        return kappa, kappa_dot
+
+    return kappas
+
+
+def as_floats(*values: Real) -> list[Array]:
+    """Arrays of one shape, integers as floats."""
+    arrays = (jnp.asarray(x) for x in values)
+    floats = (x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float) for x in arrays)
+    return jnp.broadcast_arrays(*floats)
+
+
+@lower.register
+@cache
+def _lower_quadrature(dual: QuadratureDual) -> Kappas:
+    function = _scalar_function(dual)
+    rule = partial(_polar if dual.kinked else _planar, nodes=dual.nodes)
+    kappa = jnp.vectorize(_mean(function, function, rule, kinked=dual.kinked))
+    slope = jax.grad(function)
+    kappa_dot = jnp.vectorize(_mean(slope, slope, rule, kinked=dual.kinked))
+
+    @jax.jit  # or the loops over nodes would be compiled anew in each call
+    def kappas(var_u: Real, var_v: Real, cov: Real) -> tuple[Array, Array]:
+        arrays = as_floats(var_u, var_v, cov)
+        return kappa(*arrays), kappa_dot(*arrays)
+
+    return kappas
+
+
+def quadrature_error(dual: QuadratureDual, var_u: Real, var_v: Real, cov: Real) -> Array:
+    """How far the rule is from the one with twice the nodes: a bound on its error.
+
+    The rules converge geometrically, so that the finer one is exact in comparison.
+
+    Args:
+        dual: The rule.
+        var_u: Variance of u.
+        var_v: Variance of v.
+        cov: Covariance of u and v.
+
+    Returns:
+        The larger of the differences in kappa and kappa_dot, at least the rounding of either.
+    """
+    coarse, fine = (lower(replace(dual, nodes=n * dual.nodes)) for n in (1, 2))
+    pairs = zip(coarse(var_u, var_v, cov), fine(var_u, var_v, cov), strict=True)
+    bounds = [jnp.maximum(abs(a - b), 32 * jnp.finfo(b.dtype).eps * abs(b)) for a, b in pairs]
+    return jnp.maximum(*bounds)
+
+
+def _scalar_function(dual: QuadratureDual) -> Function:
+    if not isinstance(dual.function, sp.Lambda):
+        return dual.function
+    compiled = compile_expressions(dual.function.variables, [dual.function.expr])
+    return lambda x: compiled(x)[0]
+
+
+def _mean(f: Function, g: Function, rule: Callable[..., Scalar], *, kinked: bool) -> Mean:
+    """E[f(u) g(v)], whose derivatives are expectations again, by Price's theorem.
+
+    d/dcov is E[f'(u) g'(v)] and d/dvar_u is E[f''(u) g(v)] / 2: finite where the nodes themselves,
+    which hold a square root of the determinant, have no derivative. With a kink f'' has an
+    impulse; then E[f''(u) g(v)] is (E[u f'(u) g(v)] - cov E[f'(u) g'(v)]) / var_u, by parts.
+    """
+
+    @jax.custom_jvp
+    def mean(var_u: Scalar, var_v: Scalar, cov: Scalar) -> Scalar:
+        return rule(f, g, var_u, var_v, cov)
+
+    again = partial(_mean, rule=rule, kinked=kinked)
+    by_variance = _curvature_by_parts if kinked else _curvature
+
+    @mean.defjvp
+    def _(primals, tangents):
+        var_u, var_v, cov = primals
+        by_u = by_variance(again, f, g, var_u, var_v, cov) / 2
+        by_v = by_variance(again, g, f, var_v, var_u, cov) / 2
+        by_cov = again(jax.grad(f), jax.grad(g))(var_u, var_v, cov)
+        return mean(*primals), by_u * tangents[0] + by_v * tangents[1] + by_cov * tangents[2]
+
+    return mean
+
+
+def _curvature(
+    again: Callable[..., Mean], f: Function, g: Function, var_f: Scalar, var_g: Scalar, cov: Scalar
+) -> Scalar:
+    """E[f''(u) g(v)]."""
+    return again(jax.grad(jax.grad(f)), g)(var_f, var_g, cov)
+
+
+def _curvature_by_parts(
+    again: Callable[..., Mean], f: Function, g: Function, var_f: Scalar, var_g: Scalar, cov: Scalar
+) -> Scalar:
+    """E[f''(u) g(v)] through f' alone; 0 at variance zero, where u stays at the kink."""
+    slope = jax.grad(f)
+    moment = again(lambda x: x * slope(x), g)(var_f, var_g, cov)
+    numerator = moment - cov * again(slope, jax.grad(g))(var_f, var_g, cov)
+    return jnp.where(var_f > 0, numerator / jnp.where(var_f > 0, var_f, 1.0), 0.0)
+
+
+def _planar(
+    f: Function, g: Function, var_u: Scalar, var_v: Scalar, cov: Scalar, *, nodes: int
+) -> Scalar:
+    """E[f(u) g(v)] by a product rule, u and v turned by half the angle either way."""
+    points, weights = (jnp.asarray(x, cov.dtype) for x in normal_rule(nodes))
+    a, b, half = _deviations_and_half_angle(var_u, var_v, cov)
+
+    def add_row(total: Scalar, node: tuple[Scalar, Scalar]) -> tuple[Scalar, None]:
+        x, y = node[0] * jnp.cos(half), points * jnp.sin(half)
+        values = jax.vmap(f)(a * (x + y)) * jax.vmap(g)(b * (x - y))
+        return total + node[1] * jnp.sum(weights * values), None
+
+    return jax.lax.scan(add_row, jnp.zeros_like(cov), (points, weights))[0]
+
+
+def _polar(
+    f: Function, g: Function, var_u: Scalar, var_v: Scalar, cov: Scalar, *, nodes: int
+) -> Scalar:
+    """E[f(u) g(v)] by rules in radius and angle, sector by sector between the kinks."""
+    a, b, half = _deviations_and_half_angle(var_u, var_v, cov)
+    radii, radial = (jnp.asarray(x, cov.dtype) for x in radial_rule(nodes // 2))
+    fractions, angular = (jnp.asarray(x, cov.dtype) for x in sector_rule(nodes // 2))
+    quarter = jnp.asarray(jnp.pi / 2, cov.dtype)
+    kinks = jnp.stack([-quarter - half, half - quarter, quarter - half, quarter + half])
+    widths = jnp.stack([2 * half, 2 * quarter - 2 * half] * 2)
+    angles = (kinks[:, None] + widths[:, None] * fractions[None]).ravel()
+    weights = (widths[:, None] * angular[None]).ravel()
+
+    def add_ring(total: Scalar, ring: tuple[Scalar, Scalar]) -> tuple[Scalar, None]:
+        u, v = a * ring[0] * jnp.cos(angles - half), b * ring[0] * jnp.cos(angles + half)
+        return total + ring[1] * jnp.sum(weights * jax.vmap(f)(u) * jax.vmap(g)(v)), None
+
+    return jax.lax.scan(add_ring, jnp.zeros_like(cov), (radii, radial))[0]
+
+
+def _deviations_and_half_angle(
+    var_u: Scalar, var_v: Scalar, cov: Scalar
+) -> tuple[Scalar, Scalar, Scalar]:
+    angle = guarded_angle(jnp.sqrt(determinant(var_u, var_v, cov)), cov)
+    return jnp.sqrt(var_u), jnp.sqrt(var_v), angle / 2
