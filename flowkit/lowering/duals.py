@@ -28,7 +28,8 @@ _DETERMINANT = sp.Symbol("determinant", nonnegative=True)
 @lower.register
 @cache
 def _lower_dual(dual: DualActivation) -> Kappas:
-    expressions = [e.xreplace({DETERMINANT: _DETERMINANT}) for e in (dual.kappa, dual.kappa_dot)]
+    named = {DETERMINANT: _DETERMINANT}
+    expressions = [sp.sympify(e.xreplace(named)) for e in (dual.kappa, dual.kappa_dot)]
     arguments = (VAR_U, VAR_V, COV, _DETERMINANT)
     function = compile_expressions(arguments, expressions, GuardedPrinter)
 
@@ -88,7 +89,7 @@ def quadrature_error(dual: QuadratureDual, var_u: Real, var_v: Real, cov: Real) 
 def _scalar_function(dual: QuadratureDual) -> Function:
     if not isinstance(dual.function, sp.Lambda):
         return dual.function
-    compiled = compile_expressions(dual.function.variables, [dual.function.expr])
+    compiled = compile_expressions(dual.function.variables, [sp.sympify(dual.function.expr)])
     return lambda x: compiled(x)[0]
 
 

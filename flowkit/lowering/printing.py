@@ -140,7 +140,7 @@ class GuardedPrinter(Printer):
     def _damped(self, expr: sp.Expr, wave: sp.Expr, name: str) -> str:
         """A product with e^exponent and sinh(x) or cosh(x), these two in one call."""
         decays = [f for f in sp.Mul.make_args(expr) if isinstance(f, sp.exp)]
-        exponent, argument = sp.Add(*(f.exp for f in decays)), wave.args[0]
+        exponent, argument = sum((f.exp for f in decays), start=sp.S.Zero), wave.args[0]
         rest = expr / sp.Mul(wave, *decays)
         call = f"{name}({self._print(exponent)}, {self._print(argument)})"
         return call if rest == 1 else f"({self._print(rest)})*{call}"

@@ -1,6 +1,7 @@
 """What pins a dual activation down: Price's theorem and one-dimensional limits."""
 
 import itertools
+from collections.abc import Callable
 
 import mpmath
 import sympy as sp
@@ -86,13 +87,13 @@ def _measure_limits(expectation: sp.Expr, function: sp.Expr, x: sp.Symbol) -> Ve
     )
 
 
-def _one_dimensional(f, a: mpmath.mpf, b: mpmath.mpf, correlation: int) -> mpmath.mpf:
+def _one_dimensional(f: Callable, a: object, b: object, correlation: int) -> object:
     if correlation == 0:
         return _mean(lambda z: f(a * z)) * _mean(lambda z: f(b * z))
     return _mean(lambda z: f(a * z) * f(correlation * b * z))
 
 
-def _mean(integrand) -> mpmath.mpf:
+def _mean(integrand: Callable) -> object:
     """E[g(z)] of a standard normal z, by the trapezoidal rule: error below 1e-25 for entire g.
 
     Truncated at 20 deviations, where even e^{4 z} times the density is below 1e-50.

@@ -49,7 +49,7 @@ Dual = DualActivation | QuadratureDual
 Activation = str | sp.Expr | Dual | Callable
 
 
-def dual(activation: Activation, **parameters: sp.Expr | float) -> Dual:
+def dual(activation: Activation, **parameters: sp.Expr | int | float) -> Dual:
     """Derive E[s(u) s(v)] and E[s'(u) s'(v)] over N(0, [[var_u, cov], [cov, var_v]]).
 
     Kinks and jumps at 0 are integrated in polar coordinates (`polar.py`), and sums of products of
@@ -108,7 +108,7 @@ def _complaint(activation: object) -> str:
 
 
 @cache
-def _of_name(name: str, parameters: tuple[tuple[str, sp.Expr | float], ...]) -> Dual:
+def _of_name(name: str, parameters: tuple[tuple[str, sp.Expr | int | float], ...]) -> Dual:
     if name not in ACTIVATIONS:
         raise ValueError(_complaint(name))
     make, given = ACTIVATIONS[name], dict(parameters)

@@ -190,6 +190,10 @@ def _hyperbolic(factors: dict[sp.Expr, sp.Expr]) -> sp.Expr:
             continue
         minus = left.pop(partner)
         middle, half = sp.expand(exponent + partner) / 2, sp.expand(exponent - partner) / 2
-        total += sp.exp(middle) * (plus + minus) * sp.cosh(half)
-        total += sp.exp(middle) * (plus - minus) * sp.sinh(half)
+        total += sp.exp(middle) * _sum(plus, minus) * sp.cosh(half)
+        total += sp.exp(middle) * _sum(plus, -minus) * sp.sinh(half)
     return total
+
+
+def _sum(first: sp.Expr, second: sp.Expr) -> sp.Expr:
+    return sp.factor_terms(sp.expand(first + second))
