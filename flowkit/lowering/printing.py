@@ -139,9 +139,10 @@ class GuardedPrinter(Printer):
 
     def _damped(self, expr: sp.Expr, wave: sp.Expr, name: str) -> str:
         """A product with e^exponent and sinh(x) or cosh(x), these two in one call."""
-        decays = [f for f in sp.Mul.make_args(expr) if isinstance(f, sp.exp)]
+        factors = sp.Mul.make_args(expr)
+        decays = [f for f in factors if isinstance(f, sp.exp)]
         exponent, argument = sum((f.exp for f in decays), start=sp.S.Zero), wave.args[0]
-        rest = expr / sp.Mul(wave, *decays)
+        rest = sp.Mul(*(f for f in factors if f != wave and f not in decays))
         call = f"{name}({self._print(exponent)}, {self._print(argument)})"
         return call if rest == 1 else f"({self._print(rest)})*{call}"
 

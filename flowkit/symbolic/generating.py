@@ -62,7 +62,8 @@ def terms_of(function: sp.Expr, x: sp.Symbol) -> tuple[Term, ...]:
     """Split a function of `x` into terms; sines and cosines become complex exponentials."""
     exponential = (sp.sin, sp.cos, sp.sinh, sp.cosh)
     rewritten = function.rewrite(exponential, sp.exp).rewrite(sp.erfc, sp.erf)
-    return tuple(_term(summand, x) for summand in sp.Add.make_args(sp.expand(rewritten)))
+    summands = sp.Add.make_args(sp.expand(rewritten))
+    return tuple(_term(summand, x) for summand in summands if summand != 0)
 
 
 def _term(summand: sp.Expr, x: sp.Symbol) -> Term:
