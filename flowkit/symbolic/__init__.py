@@ -4,14 +4,13 @@ from flowkit.symbolic.closed_forms import (
     ModeSolution as ModeSolution,
     mode_solution as mode_solution,
 )
-from flowkit.symbolic.convolutional_recursions import (
-    ConvolutionalRecursion as ConvolutionalRecursion,
-    cntk_recursion as cntk_recursion,
-)
-from flowkit.symbolic.conservation import conserved_quantities as conserved_quantities
 from flowkit.symbolic.conservation import (
     conservation_claims as conservation_claims,
     conserved_quantities as conserved_quantities,
+)
+from flowkit.symbolic.convolutional_recursions import (
+    ConvolutionalRecursion as ConvolutionalRecursion,
+    cntk_recursion as cntk_recursion,
 )
 from flowkit.symbolic.derivation import Derivation as Derivation, derive as derive
 from flowkit.symbolic.duals import DualActivation as DualActivation, dual as dual
@@ -30,21 +29,23 @@ from flowkit.symbolic.kernel_solution import (
     KernelSolution as KernelSolution,
     kernel_solution as kernel_solution,
     ridge_flow as ridge_flow,
+)
 from flowkit.symbolic.law_counts import (
     LawCount as LawCount,
     count_laws as count_laws,
     linear_network_laws as linear_network_laws,
     relu_network_laws as relu_network_laws,
+)
 from flowkit.symbolic.modified import (
     modified_flow as modified_flow,
     momentum_flow as momentum_flow,
     penalised_flow as penalised_flow,
 )
+from flowkit.symbolic.quadrature import QuadratureDual as QuadratureDual
 from flowkit.symbolic.rules import rule_flow as rule_flow
 from flowkit.symbolic.sampling import (
     StochasticDerivation as StochasticDerivation,
     reshuffled_flow as reshuffled_flow,
     sgd_equation as sgd_equation,
 )
-from flowkit.symbolic.quadrature import QuadratureDual as QuadratureDual
 from flowkit.symbolic.spectral import singular_vector_flow as singular_vector_flow
