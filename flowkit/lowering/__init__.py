@@ -1,6 +1,10 @@
 """The door between SymPy and JAX: derivations in, pure JAX callables out."""
 
-from flowkit.lowering.callables import lower as lower, lower_conserved as lower_conserved
+from flowkit.lowering.callables import (
+    lower as lower,
+    lower_conserved as lower_conserved,
+    lower_expression as lower_expression,
+)
 from flowkit.lowering.duals import quadrature_error as quadrature_error
 from flowkit.lowering.printing import LoweringError as LoweringError
 from flowkit.lowering.recursions import lower_recursion as lower_recursion

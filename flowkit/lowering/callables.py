@@ -12,7 +12,8 @@ from sympy import MatrixSymbol
 from flowkit.lowering.modes import lower_mode
 from flowkit.lowering.printing import compile_expressions
 from flowkit.symbolic.closed_forms import ModeSolution
-from flowkit.symbolic.derivation import TIME, Derivation
+from flowkit.symbolic.derivation import TIME, Derivation, Variable
+from flowkit.symbolic.gradient import Expression
 
 Real = Num[ArrayLike, "..."]
 Values = Mapping[str, Real]
@@ -60,8 +61,7 @@ def lower(symbolic: object) -> Callable:
 @cache
 def _lower_derivation(derivation: Derivation) -> Rates:
     symbols = (*derivation.state, *derivation.data)
-    matrices = [s for s in symbols if isinstance(s, MatrixSymbol)]
-    sizes = sorted({n for m in matrices for n in m.shape if n.is_Symbol}, key=str)
+    sizes = _sizes(symbols)
     function = compile_expressions((TIME, *symbols, *sizes), derivation.rates)
 
     def rates(t: Float[Array, ""] | float, state: Values, data: Values) -> dict[str, Array]:
@@ -72,6 +72,34 @@ def _lower_derivation(derivation: Derivation) -> Rates:
         return {s.name: value for s, value in zip(derivation.state, values, strict=True)}
 
     return rates
+
+
+@cache
+def lower_expression(
+    expression: Expression, arguments: tuple[Variable, ...]
+) -> Callable[..., Array]:
+    """Turn a scalar or matrix expression into a pure JAX callable, cached and jit-able.
+
+    Args:
+        expression: A SymPy expression, for instance a loss.
+        arguments: Every symbol of it, sizes excepted: these are read off the arrays.
+
+    Returns:
+        `value(*values)`: one array per argument, in their order; the value of the expression.
+
+    Raises:
+        LoweringError: as for `lower`.
+        ValueError: (when called) shapes disagree.
+    """
+    sizes = _sizes(arguments)
+    function = compile_expressions((*arguments, *sizes), [expression])
+
+    def value(*values: Real) -> Array:
+        arrays = [jnp.asarray(value) for value in values]
+        bound = _bind_sizes(arguments, arrays)
+        return function(*arrays, *(bound[size] for size in sizes))[0]
+
+    return value
 
 
 @cache
@@ -107,6 +135,12 @@ def _pick(values: Values, name: str, argument: str) -> Array:
             f"Argument `{argument}` must hold the key `{name}`, but it has {sorted(values)}."
         )
     return jnp.asarray(values[name])
+
+
+def _sizes(symbols: Sequence[Variable]) -> list[sp.Symbol]:
+    """The symbols that stand in the shapes of matrix symbols."""
+    matrices = [symbol for symbol in symbols if isinstance(symbol, MatrixSymbol)]
+    return sorted({n for m in matrices for n in m.shape if n.is_Symbol}, key=str)
 
 
 def _bind_sizes(symbols: Sequence[sp.Basic], arrays: Sequence[Array]) -> dict[sp.Basic, int]:

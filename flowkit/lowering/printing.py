@@ -2,32 +2,19 @@
 
 from collections.abc import Callable, Sequence
 
-import jax.numpy as jnp
 import sympy as sp
-from jaxtyping import Array, Float
 from sympy import MatrixExpr
 from sympy.printing.numpy import JaxPrinter
 
 from flowkit.lowering.gaps import GUARDS
+from flowkit.lowering.powers import symmetric_power
 from flowkit.symbolic.gradient import Expression
 from flowkit.symbolic.products import share_products
+from flowkit.symbolic.semidefinite import has_real_powers, real_powers
 
 
 class LoweringError(ValueError):
     """An expression holds a node that has no JAX counterpart here."""
-
-
-def symmetric_power(
-    matrix: Float[Array, "n n"], exponent: float | Float[Array, ""]
-) -> Float[Array, "n n"]:
-    """Real power of a positive semidefinite matrix; eigenvalues at rounding level count as zero.
-
-    A fractional power would magnify them: the cube root of 1e-17 is 2e-6.
-    """
-    eigenvalues, vectors = jnp.linalg.eigh(matrix)
-    noise = len(matrix) * jnp.finfo(matrix.dtype).eps * jnp.max(jnp.abs(eigenvalues))
-    powers = jnp.where(eigenvalues > noise, eigenvalues, 0.0) ** exponent
-    return (vectors * powers[None, :]) @ vectors.T
 
 
 class Printer(JaxPrinter):
@@ -69,6 +56,9 @@ class Printer(JaxPrinter):
     def _print_ZeroMatrix(self, expr):
         return f"jax.numpy.zeros(({self._print(expr.rows)}, {self._print(expr.cols)}))"
 
+    def _print_OneMatrix(self, expr):
+        return f"jax.numpy.ones(({self._print(expr.rows)}, {self._print(expr.cols)}))"
+
     def _print_MatMul(self, expr):
         coefficient, factors = expr.as_coeff_matrices()
         product = " @ ".join(f"({self._print(factor)})" for factor in factors)
@@ -87,8 +77,6 @@ class Printer(JaxPrinter):
         base, exponent = self._print(expr.base), self._print(expr.exp)
         if expr.exp.is_Integer:
             return f"jax.numpy.linalg.matrix_power({base}, {exponent})"
-        if expr.base != expr.base.T:
-            return self._refuse(expr, "a fractional power needs a symmetric base")
         return f"symmetric_power({base}, {exponent})"
 
     def _print_HadamardProduct(self, expr):
@@ -99,8 +87,10 @@ class Printer(JaxPrinter):
 
     def _print_ElementwiseApplyFunction(self, expr):
         slot = sp.Dummy("x")
-        body = self._print(expr.function(slot))
-        return f"(lambda {self._print(slot)}: {body})({self._print(expr.expr)})"
+        body, matrix = expr.function(slot), self._print(expr.expr)
+        if not body.has(slot):
+            return f"jax.numpy.full_like({matrix}, {self._print(body)})"
+        return f"(lambda {self._print(slot)}: {self._print(body)})({matrix})"
 
     def _print_MatrixElement(self, expr):
         return f"({self._print(expr.parent)})[{self._print(expr.i)}, {self._print(expr.j)}]"
@@ -164,6 +154,7 @@ def compile_expressions(
         if unknown := expression.free_symbols - known:
             names = ", ".join(sorted(map(str, unknown)))
             raise LoweringError(f"Cannot lower `{expression}`: {names} is neither state nor data.")
+        _check_powers(expression)
     helpers = (symmetric_power, *GUARDS)
     modules = [{helper.__name__: helper for helper in helpers}, "jax"]
     return sp.lambdify(
@@ -173,3 +164,12 @@ def compile_expressions(
         printer=printer({"fully_qualified_modules": False, "inline": True}),
         cse=share_products,  # pyright: ignore[reportArgumentType]  (a callable is documented)
     )
+
+
+def _check_powers(expression: Expression) -> None:
+    for power in real_powers(expression):
+        if not has_real_powers(power.base):
+            raise LoweringError(
+                f"Cannot lower `{power}`, a `MatPow`: a real power needs a base that is positive "
+                f"semidefinite by its form, such as `X.T * X`."
+            )

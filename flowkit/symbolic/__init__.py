@@ -41,6 +41,13 @@ from flowkit.symbolic.modified import (
     momentum_flow as momentum_flow,
     penalised_flow as penalised_flow,
 )
+from flowkit.symbolic.norms import (
+    entry_sum as entry_sum,
+    frobenius_norm as frobenius_norm,
+    nuclear_norm as nuclear_norm,
+    schatten_norm as schatten_norm,
+    squared_norm as squared_norm,
+)
 from flowkit.symbolic.quadrature import QuadratureDual as QuadratureDual
 from flowkit.symbolic.rules import rule_flow as rule_flow
 from flowkit.symbolic.sampling import (

@@ -5,14 +5,13 @@ from dataclasses import dataclass, field
 
 import sympy as sp
 from sympy import MatrixExpr, MatrixSymbol
-from sympy.matrices.expressions.hadamard import HadamardPower
 from sympy.printing.mathml import MathMLPresentationPrinter
 
 from flowkit.claim import Claim, Verdict
+from flowkit.symbolic.adjoints import Variable
 from flowkit.symbolic.gradient import Expression, gradient
 from flowkit.symbolic.presentation import latex, markdown
-
-Variable = sp.Symbol | MatrixSymbol
+from flowkit.symbolic.witness import check_witness
 
 TIME = sp.Symbol("t", real=True)
 """The flow time; a rate that depends on time contains this symbol."""
@@ -98,8 +97,9 @@ def derive(loss: sp.Expr, parameters: Sequence[Variable]) -> Derivation:
 
     Args:
         loss: A scalar expression of matrix symbols (products, transposes, Hadamard products and
-            powers, inverses, traces, determinants, element-wise functions) and scalar symbols;
-            declare these real (`Symbol("a", real=True)`), or |a| has no real derivative.
+            powers, inverses, integer powers, traces, determinants, element-wise functions, and
+            the norms of `flowkit.symbolic`) and scalar symbols; declare these real
+            (`Symbol("a", real=True)`), or |a| has no real derivative.
         parameters: The symbols that are trained; every other symbol of the loss is data.
 
     Returns:
@@ -112,11 +112,9 @@ def derive(loss: sp.Expr, parameters: Sequence[Variable]) -> Derivation:
     loss = sp.sympify(loss)
     parameters = tuple(parameters)
     _check_loss(loss, parameters)
-    gradients = gradient(loss, parameters)
-    sizes = {size for matrix in loss.atoms(MatrixSymbol) for size in matrix.shape}
-    data = loss.free_symbols - sizes - {*parameters, TIME}
-    rates = tuple(-gradients[p] for p in parameters)
-    rates = tuple(r.doit() if isinstance(r, MatrixExpr) else r for r in rates)
+    descent = gradient(-loss, parameters)
+    data = loss.free_symbols - _sizes(loss) - {*parameters, TIME}
+    rates = tuple(descent[p] for p in parameters)
     return Derivation(
         name="gradient flow",
         state=parameters,
@@ -127,12 +125,21 @@ def derive(loss: sp.Expr, parameters: Sequence[Variable]) -> Derivation:
     )
 
 
+def _sizes(loss: sp.Expr) -> set[sp.Basic]:
+    return {size for matrix in loss.atoms(MatrixSymbol) for size in matrix.shape}
+
+
 def _check_loss(loss: sp.Expr, parameters: tuple[Variable, ...]) -> None:
     if isinstance(loss, MatrixExpr | sp.MatrixBase) or not isinstance(loss, sp.Expr):
         raise ValueError(
             f"Argument `loss` must be a scalar SymPy expression, but it is a "
             f"`{type(loss).__name__}`; take its trace."
         )
+    for constant in (sp.I, sp.oo, sp.zoo, sp.nan):
+        if loss.has(constant):
+            raise ValueError(
+                f"Argument `loss` must be real and finite, but `{loss}` holds `{constant}`."
+            )
     if not parameters:
         raise ValueError("Argument `parameters` must name at least one symbol, but it is empty.")
     for i, parameter in enumerate(parameters):
@@ -143,10 +150,18 @@ def _check_loss(loss: sp.Expr, parameters: tuple[Variable, ...]) -> None:
             )
         if parameter in parameters[:i]:
             raise ValueError(f"Argument `parameters` must not repeat, but `{parameter}` does.")
-        if not loss.has(parameter):
-            raise ValueError(
-                f"Argument `parameters` must appear in the loss, but `{parameter}` does not."
-            )
+        _check_parameter(loss, parameter)
+
+
+def _check_parameter(loss: sp.Expr, parameter: Variable) -> None:
+    if parameter in _sizes(loss):
+        raise ValueError(
+            f"Argument `parameters` must not hold sizes of matrices, but `{parameter}` is one."
+        )
+    if not loss.has(parameter):
+        raise ValueError(
+            f"Argument `parameters` must appear in the loss, but `{parameter}` does not."
+        )
 
 
 def _witness_claim(
@@ -156,65 +171,5 @@ def _witness_claim(
         name="entry-wise gradient",
         statement="The rates are minus the entry-by-entry derivatives of the loss.",
         source="definition of the gradient; checked on explicit 2 x 2 matrices",
-        check=lambda: _check_witness(loss, parameters, rates),
+        check=lambda: check_witness(loss, parameters, rates),
     )
-
-
-def _check_witness(
-    loss: sp.Expr, parameters: tuple[Variable, ...], rates: tuple[Expression, ...]
-) -> Verdict:
-    """Differentiate entry by entry at size 2, with SymPy's scalar rules only."""
-    entries = _entries_at_size(2, loss)
-    scalar_loss = _explicit(loss, entries)
-    defects = [
-        sp.simplify(scalar_loss.diff(entry) + value)
-        for parameter, rate in zip(parameters, rates, strict=True)
-        for entry, value in zip(flat(parameter, entries), flat(rate, entries), strict=True)
-    ]
-    wrong = sum(defect != 0 for defect in defects)
-    return Verdict(
-        passed=wrong == 0,
-        kind="proved",
-        measured=f"{wrong} entries differ",
-        expected="0 entries differ",
-        numbers={"entries that differ": wrong},
-    )
-
-
-def _entries_at_size(size: int, loss: sp.Basic) -> dict[sp.Basic, sp.Basic]:
-    """Fix every symbolic size, and give every matrix symbol of that size explicit entries."""
-    matrices = loss.atoms(MatrixSymbol)
-    sizes = {s: sp.Integer(size) for m in matrices for s in m.shape if s.is_Symbol}
-    fixed = {m: m.subs(sizes) for m in matrices}
-    explicit = {
-        symbol: sp.ImmutableMatrix(
-            *symbol.shape, sp.symbols(f"{symbol.name}_:{symbol.rows}:{symbol.cols}", real=True)
-        )
-        for symbol in fixed.values()
-    }
-    return {**sizes, **explicit}
-
-
-def _explicit(expression: sp.Basic, entries: dict[sp.Basic, sp.Basic]) -> sp.Basic:
-    """Evaluate node by node on explicit matrices; `doit` alone leaves some nodes standing."""
-    sizes = {symbol: size for symbol, size in entries.items() if size.is_Integer}
-    return _evaluate(expression.subs(sizes), entries)
-
-
-def _evaluate(node: sp.Basic, entries: dict[sp.Basic, sp.Basic]) -> sp.Basic:
-    if node in entries or not node.args:
-        return entries.get(node, node)
-    arguments = [_evaluate(argument, entries) for argument in node.args]
-    if isinstance(node, sp.Trace):
-        return arguments[0].trace()
-    if isinstance(node, HadamardPower):
-        base, exponent = arguments
-        return base.applyfunc(lambda entry: entry**exponent)
-    value = node.func(*arguments).doit()
-    return value.as_explicit() if isinstance(value, MatrixExpr) else value
-
-
-def flat(expression: Expression, entries: dict[sp.Basic, sp.Basic]) -> list[sp.Expr]:
-    """The entries of an expression, row by row, with explicit sizes and matrices for symbols."""
-    concrete = _explicit(expression, entries)
-    return sp.flatten(concrete) if isinstance(concrete, sp.MatrixBase) else [concrete]

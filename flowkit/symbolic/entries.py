@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import sympy as sp
 from sympy import MatPow, MatrixSymbol
 
-from flowkit.symbolic.derivation import Derivation, Variable, flat
+from flowkit.symbolic.derivation import Derivation, Variable
 from flowkit.symbolic.gradient import Expression
+from flowkit.symbolic.witness import flat
 
 Sizes = Mapping[sp.Symbol | str, int]
 

@@ -7,14 +7,9 @@ from itertools import chain
 import sympy as sp
 from sympy import MatAdd, MatrixExpr, MatrixSymbol, Trace
 
-from flowkit.symbolic.derivation import (
-    TIME,
-    Derivation,
-    Variable,
-    _entries_at_size,
-    _flat,
-)
+from flowkit.symbolic.derivation import TIME, Derivation, Variable
 from flowkit.symbolic.gradient import Expression, expand, gradient
+from flowkit.symbolic.witness import entries_at_size, flat
 
 ETA = sp.Symbol("eta", positive=True)
 """The learning rate."""
@@ -158,13 +153,13 @@ def entrywise(flow: Derivation, size: int) -> Derivation:
     Returns:
         The same flow with scalar state alone, without claims.
     """
-    entries = _entries_at_size(size, sp.Tuple(*flow.state, *flow.data))
-    flat = lambda parts: tuple(chain.from_iterable(_flat(part, entries) for part in parts))
+    entries = entries_at_size(size, sp.Tuple(*flow.state, *flow.data))
+    write_out = lambda parts: tuple(chain.from_iterable(flat(part, entries) for part in parts))
     return replace(
         flow,
-        state=flat(flow.state),
-        rates=flat(flow.rates),
-        data=flat(flow.data),
+        state=write_out(flow.state),
+        rates=write_out(flow.rates),
+        data=write_out(flow.data),
         conserved=(),
         claims=(),
     )

@@ -1,27 +1,30 @@
-"""Matrix calculus on SymPy expressions: reverse mode for gradients, forward mode along a flow.
+"""Matrix calculus on SymPy expressions: gradients, and rates of change along a flow."""
 
-SymPy's own `.diff` returns 0 for `(Trace(A.T*X) - y)**2` and fails on masked losses, so the
-rules are written out here, one per kind of node.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 
 import sympy as sp
-from sympy import MatAdd, MatMul, MatPow, MatrixExpr, MatrixSymbol, Trace, Transpose
-from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
-from sympy.matrices.expressions.hadamard import HadamardPower, HadamardProduct, hadamard_product
-from sympy.matrices.expressions.matexpr import MatrixElement
+from sympy import (
+    HadamardProduct,
+    MatAdd,
+    MatMul,
+    MatPow,
+    MatrixExpr,
+    MatrixSymbol,
+    Trace,
+    Transpose,
+)
+
+from flowkit.symbolic.adjoints import (
+    Sweep,
+    UnsupportedExpressionError as UnsupportedExpressionError,
+    Variable,
+)
 
 Expression = sp.Expr | MatrixExpr
 
 
-class UnsupportedExpressionError(ValueError):
-    """An expression holds a kind of node for which there is no differentiation rule."""
-
-
-def gradient(
-    loss: sp.Expr, parameters: Sequence[sp.Symbol | MatrixSymbol]
-) -> dict[sp.Symbol | MatrixSymbol, Expression]:
+def gradient(loss: sp.Expr, parameters: Sequence[Variable]) -> dict[Variable, Expression]:
     """Gradient of a scalar expression with respect to scalar and matrix symbols.
 
     Reverse mode: a scalar node e carries c with dL = c de, a matrix node E carries C with
@@ -37,195 +40,101 @@ def gradient(
     Raises:
         UnsupportedExpressionError: a node that depends on a parameter has no rule.
     """
-    return _Accumulator(parameters).run(loss)
+    sweep = Sweep(parameters)
+    sweep.scalar(loss, sp.Integer(1))
+    meanings = {name: node for node, name in sweep.names.items()}
+    return {p: _total(p, terms).xreplace(meanings) for p, terms in sweep.terms.items()}
 
 
-class _Accumulator:
-    """One backward sweep; `_SCALAR` and `_MATRIX` hold the rule of each kind of node."""
-
-    def __init__(self, parameters: Sequence[sp.Symbol | MatrixSymbol]):
-        self.terms: dict[sp.Symbol | MatrixSymbol, list] = {p: [] for p in parameters}
-
-    def run(self, loss: sp.Expr) -> dict[sp.Symbol | MatrixSymbol, Expression]:
-        self.scalar(loss, sp.Integer(1))
-        return {p: _total(p, terms) for p, terms in self.terms.items()}
-
-    def depends(self, node: sp.Basic) -> bool:
-        return node.has(*self.terms)
-
-    def scalar(self, node: sp.Expr, cotangent: sp.Expr) -> None:
-        if node in self.terms:
-            self.terms[node].append(cotangent)
-        elif self.depends(node):
-            _rule(_SCALAR, node, _scalar_function)(self, node, cotangent)
-
-    def matrix(self, node: MatrixExpr, cotangent: MatrixExpr) -> None:
-        if node in self.terms:
-            self.terms[node].append(cotangent)
-        elif self.depends(node):
-            _rule(_MATRIX, node, _unsupported)(self, node, cotangent)
-
-
-def _total(parameter: sp.Symbol | MatrixSymbol, terms: list) -> Expression:
+def _total(parameter: Variable, terms: list) -> Expression:
     if isinstance(parameter, MatrixSymbol):
         return MatAdd(*terms).doit() if terms else sp.ZeroMatrix(*parameter.shape)
     return sp.Add(*terms)
 
 
-def _rule(table: dict[type, Callable], node: sp.Basic, otherwise: Callable) -> Callable:
-    return next((rule for kind, rule in table.items() if isinstance(node, kind)), otherwise)
+def rate_along(expression: Expression, rates: Mapping[Variable, Expression]) -> Expression:
+    """Time derivative of a scalar or matrix expression along a flow, expanded.
 
-
-def _unsupported(_sweep: object, node: sp.Basic, _cotangent: object) -> None:
-    is_entry = isinstance(node, MatrixElement | sp.Sum)
-    hint = " (write an entry or a bilinear form as a trace)" if is_entry else ""
-    raise UnsupportedExpressionError(
-        f"Argument `loss` must be built from nodes with a known derivative, but "
-        f"`{node}` is a `{type(node).__name__}`, which has none here{hint}."
-    )
-
-
-def _scalar_sum(sweep: _Accumulator, node: sp.Add, c: sp.Expr) -> None:
-    for term in node.args:
-        sweep.scalar(term, c)
-
-
-def _scalar_product(sweep: _Accumulator, node: sp.Mul, c: sp.Expr) -> None:
-    for i, factor in enumerate(node.args):
-        sweep.scalar(factor, c * sp.Mul(*node.args[:i], *node.args[i + 1 :]))
-
-
-def _scalar_function(sweep: _Accumulator, node: sp.Expr, c: sp.Expr) -> None:
-    if not isinstance(node, sp.Pow | sp.Function) or isinstance(node, sp.Piecewise):
-        _unsupported(sweep, node, c)
-    for i, argument in enumerate(node.args):
-        if not sweep.depends(argument):
-            continue
-        slot = sp.Dummy(real=True)
-        partial = node.func(*node.args[:i], slot, *node.args[i + 1 :]).diff(slot)
-        if partial.has(sp.Derivative, sp.Subs):
-            _unsupported(sweep, node, c)
-        sweep.scalar(argument, c * partial.subs(slot, argument))
-
-
-def _trace(sweep: _Accumulator, node: Trace, c: sp.Expr) -> None:
-    sweep.matrix(node.arg, c * sp.Identity(node.arg.rows))
-
-
-def _determinant(sweep: _Accumulator, node: sp.Determinant, c: sp.Expr) -> None:
-    sweep.matrix(node.arg, c * node * Transpose(sp.Inverse(node.arg)))
-
-
-def _matrix_sum(sweep: _Accumulator, node: MatAdd, C: MatrixExpr) -> None:
-    for term in node.args:
-        sweep.matrix(term, C)
-
-
-def _matrix_product(sweep: _Accumulator, node: MatMul, C: MatrixExpr) -> None:
-    coefficient, factors = node.as_coeff_matrices()
-    if sweep.depends(coefficient):
-        sweep.scalar(coefficient, Trace(C.T * MatMul(*factors)).doit())
-    for i, factor in enumerate(factors):
-        before = [f.T for f in reversed(factors[:i])]
-        after = [f.T for f in reversed(factors[i + 1 :])]
-        sweep.matrix(factor, MatMul(coefficient, *before, C, *after).doit())
-
-
-def _transpose(sweep: _Accumulator, node: Transpose, C: MatrixExpr) -> None:
-    sweep.matrix(node.arg, C.T.doit())
-
-
-def _hadamard_product(sweep: _Accumulator, node: HadamardProduct, C: MatrixExpr) -> None:
-    for i, factor in enumerate(node.args):
-        sweep.matrix(factor, hadamard_product(*node.args[:i], *node.args[i + 1 :], C))
-
-
-def _hadamard_power(sweep: _Accumulator, node: HadamardPower, C: MatrixExpr) -> None:
-    if sweep.depends(node.exp):
-        _unsupported(sweep, node, C)
-    partial = node.exp * HadamardPower(node.base, node.exp - 1)
-    if node.exp == 2:
-        partial = 2 * node.base
-    sweep.matrix(node.base, hadamard_product(partial, C))
-
-
-def _elementwise(sweep: _Accumulator, node: ElementwiseApplyFunction, C: MatrixExpr) -> None:
-    slot = sp.Dummy(real=True)
-    body = node.function(slot)
-    partial = lambda by: ElementwiseApplyFunction(sp.Lambda(slot, body.diff(by)), node.expr)
-    for parameter in body.free_symbols & set(sweep.terms):
-        sweep.scalar(parameter, Trace(C.T * partial(parameter)))
-    sweep.matrix(node.expr, hadamard_product(partial(slot), C))
-
-
-def _inverse(sweep: _Accumulator, node: sp.Inverse, C: MatrixExpr) -> None:
-    sweep.matrix(node.arg, MatMul(-1, node.T, C, node.T).doit())
-
-
-def _matrix_power(sweep: _Accumulator, node: MatPow, C: MatrixExpr) -> None:
-    if not (node.exp.is_Integer and node.exp > 0):
-        _unsupported(sweep, node, C)
-    for i in range(int(node.exp)):
-        before, after = (MatPow(node.base.T, k) for k in (i, node.exp - 1 - i))
-        sweep.matrix(node.base, MatMul(before, C, after).doit())
-
-
-_SCALAR: dict[type, Callable] = {
-    Trace: _trace,
-    sp.Determinant: _determinant,
-    sp.Add: _scalar_sum,
-    sp.Mul: _scalar_product,
-}
-_MATRIX: dict[type, Callable] = {
-    MatAdd: _matrix_sum,
-    MatMul: _matrix_product,
-    Transpose: _transpose,
-    HadamardProduct: _hadamard_product,
-    HadamardPower: _hadamard_power,
-    ElementwiseApplyFunction: _elementwise,
-    sp.Inverse: _inverse,
-    MatPow: _matrix_power,
-}
-
-
-def rate_along(expression: MatrixExpr, rates: Mapping[MatrixSymbol, MatrixExpr]) -> MatrixExpr:
-    """Time derivative of a matrix polynomial along a flow, expanded.
+    A scalar e moves at de/dt = sum_p <grad_p e, dp/dt>. A matrix E moves at the gradient with
+    respect to C of d tr(C^T E)/dt, which is linear in C: the rules of the gradient serve twice.
 
     Args:
-        expression: Sums, products and transposes of matrix symbols.
+        expression: What moves: a scalar or matrix expression of any kind that `gradient` takes.
         rates: The rate of each symbol that moves; the others are constant.
 
     Returns:
-        d(expression)/dt as a sum of products; the exact zero matrix where it is conserved.
+        d(expression)/dt as a sum of products; exactly zero where it is conserved.
 
     Raises:
-        UnsupportedExpressionError: the expression is not such a polynomial.
+        UnsupportedExpressionError: a node that moves has no derivative rule.
     """
-    return expand(_forward(expression, rates))
+    if not isinstance(expression, MatrixExpr):
+        return expand(_scalar_rate(expression, rates))
+    C = MatrixSymbol("cotangent", *expression.shape)
+    linear = _scalar_rate(Trace(C.T * expression), rates)
+    return expand(gradient(linear, [C])[C])
 
 
-def _forward(node: MatrixExpr, rates: Mapping[MatrixSymbol, MatrixExpr]) -> MatrixExpr:
-    if node in rates:
-        return rates[node]
-    if not node.has(*rates):
-        return sp.ZeroMatrix(*node.shape)
-    if isinstance(node, MatAdd):
-        return MatAdd(*(_forward(term, rates) for term in node.args))
-    if isinstance(node, Transpose):
-        return _forward(node.arg, rates).T
-    if isinstance(node, MatMul):
-        terms = [
-            MatMul(*node.args[:i], _forward(factor, rates), *node.args[i + 1 :])
-            for i, factor in enumerate(node.args)
-            if factor.has(*rates)
-        ]
-        return MatAdd(*terms)
-    raise UnsupportedExpressionError(
-        f"Argument `expression` must be a polynomial of matrix symbols, but `{node}` is a "
-        f"`{type(node).__name__}`."
+def _scalar_rate(expression: sp.Expr, rates: Mapping[Variable, Expression]) -> sp.Expr:
+    gradients = gradient(expression, tuple(rates))
+    terms = (
+        Trace(gradients[p].T * rate) if isinstance(p, MatrixSymbol) else gradients[p] * rate
+        for p, rate in rates.items()
     )
+    return sp.Add(*terms)
 
 
-def expand(expression: MatrixExpr) -> MatrixExpr:
-    """Expand into a sum of products; equal terms of opposite sign cancel exactly."""
-    return sp.expand(expression.doit()).doit()
+def expand(expression: Expression) -> Expression:
+    """Expand into a sum of products; equal terms of opposite sign cancel exactly.
+
+    Sums stay as they are under inverses, real powers and functions. Traces of products that are
+    equal by rotation or transposition count as equal.
+    """
+    if isinstance(expression, MatrixExpr):
+        return MatAdd(*_terms(expression.doit()), sp.ZeroMatrix(*expression.shape)).doit()
+    expression = expression.replace(lambda node: isinstance(node, Trace), _expand_trace)
+    slots = {node: sp.Dummy() for node in expression.atoms(Trace, sp.Determinant)}
+    names = {slot: node for node, slot in slots.items()}
+    return sp.expand(expression.xreplace(slots)).xreplace(names)
+
+
+def _terms(node: MatrixExpr) -> list[MatrixExpr]:
+    """The summands of a matrix expression, with products multiplied out."""
+    if isinstance(node, MatAdd):
+        return [term for summand in node.args for term in _terms(summand)]
+    if isinstance(node, MatPow) and node.exp.is_Integer and node.exp > 1:
+        return _multiplied([node.base] * int(node.exp), MatMul)
+    if isinstance(node, HadamardProduct):
+        return _multiplied(node.args, HadamardProduct)
+    if isinstance(node, MatMul):
+        coefficient, factors = node.as_coeff_matrices()
+        scalars = sp.Add.make_args(expand(coefficient))
+        return [scalar * term for term in _multiplied(factors, MatMul) for scalar in scalars]
+    return [node]
+
+
+def _multiplied(factors: Sequence[MatrixExpr], product: type[MatrixExpr]) -> list[MatrixExpr]:
+    """Every product of one summand from each factor, coefficients in front."""
+    split = [[term.as_coeff_mmul() for term in _terms(factor)] for factor in factors]
+    return [
+        sp.Mul(*(coefficient for coefficient, _ in chosen))
+        * product(*(matrix for _, matrix in chosen)).doit()
+        for chosen in itertools.product(*split)
+    ]
+
+
+def _expand_trace(trace: Trace) -> sp.Expr:
+    terms = MatAdd.make_args(expand(trace.arg))
+    return sp.Add(*(_canonical_trace(term) for term in terms))
+
+
+def _canonical_trace(term: MatrixExpr) -> sp.Expr:
+    """The trace of one product, at the first of its rotations and those of its transpose."""
+    is_product = isinstance(term, MatMul)
+    coefficient, factors = term.as_coeff_matrices() if is_product else (sp.Integer(1), [term])
+    transposed = [Transpose(factor).doit() for factor in reversed(factors)]
+    rotations = (
+        chain[i:] + chain[:i] for chain in (list(factors), transposed) for i in range(len(chain))
+    )
+    chosen = min(rotations, key=lambda chain: [sp.default_sort_key(factor) for factor in chain])
+    return coefficient * Trace(MatMul(*chosen).doit()).doit()

@@ -158,9 +158,7 @@ def _slope_of_errors(
     return float(slope_of_fit)
 
 
-def _number(
-    solution: ModeSolution, depth: int | sp.Expr, start: sp.Expr, end: sp.Expr
-) -> sp.Expr:
+def _number(solution: ModeSolution, depth: int | sp.Expr, start: sp.Expr, end: sp.Expr) -> sp.Expr:
     """The time from `start` to `end` at S = AT, to DIGITS digits."""
     at = {VALUE: end, START: start, TARGET: AT}
     if isinstance(solution.depth, sp.Symbol):

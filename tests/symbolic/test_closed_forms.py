@@ -15,7 +15,6 @@ import sympy as sp
 from flowkit import lower
 from flowkit.lowering.mode_times import elapsed_time
 from flowkit.symbolic import closed_forms, mode_solution, separation
-from flowkit.symbolic.closed_forms import solution_claims
 from flowkit.symbolic.modes import limit_claim, reduction_claim, separation_claim, value_claim
 from flowkit.symbolic.separation import START, TARGET, VALUE
 
@@ -211,8 +210,8 @@ def test_the_time_of_a_fall_is_exact_to_rounding(depth, start, end):
 
 def _check_time(depth, start, end, target=2.0):
     with mpmath.workdps(30):
-        integrand = lambda y: 1 / (
-            depth * mpmath.exp(y * (1 - mpmath.mpf(2) / depth)) * (target - mpmath.exp(y))
+        integrand = lambda y: (
+            1 / (depth * mpmath.exp(y * (1 - mpmath.mpf(2) / depth)) * (target - mpmath.exp(y)))
         )
         ends = mpmath.linspace(mpmath.log(start), mpmath.log(end), 24)
         expected = float(mpmath.quad(integrand, ends))
