@@ -36,8 +36,9 @@ def main() -> None:
         assert sp.expand(reshuffled - (of_descent + of_noise - force)) == 0
 
     # 8. Drawn anew for every step, the examples leave noise. Of the equation
-    #    dy = b dt + sqrt(eta) Sigma^{1/2} dB with b the modified flow of descent, the mean after a step agrees with that of SGD up to
-    #    O(eta^3), and so do the second moments: this makes it of weak order two.
+    #    dy = b dt + sqrt(eta) Sigma^{1/2} dB, with b the modified flow of descent, the mean after a
+    #    step agrees with that of SGD up to O(eta^3), and so do the second moments: this makes it
+    #    of weak order two.
     (moments,) = equation.claims
     assert moments.check().passed
     print(sp.latex(equation.covariance[0, 0].factor()))

@@ -4,14 +4,14 @@ The recursion x_{k+1} = x_k + beta (x_k - x_{k-1}) + eta f(x_k), with beta = 0 f
 matched with the flow of a combination of elementary differentials of f.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 
 import sympy as sp
 
 from flowkit.claim import Claim, Verdict
-from flowkit.symbolic.derivation import Derivation, Variable, derive, vanishing
+from flowkit.symbolic.derivation import TIME, Derivation, Variable, derive, vanishing
 from flowkit.symbolic.expansions import (
     ETA,
     Series,
@@ -82,7 +82,8 @@ def momentum_flow(flow: Derivation, order: int) -> Derivation:
         that it is `modified_flow` at beta = 0.
 
     Raises:
-        ValueError: `order` is not 0, 1 or 2, or the flow has a symbol named eta or beta.
+        ValueError: `order` is not 0, 1 or 2, or the flow depends on time or has a symbol named
+            eta or beta.
         UnsupportedExpressionError: a rate holds a node without a derivative rule.
 
     Source:
@@ -90,6 +91,7 @@ def momentum_flow(flow: Derivation, order: int) -> Derivation:
         derivations/C2_momentum.py.
     """
     _check(flow, order, ETA, BETA)
+    refuse_time("flow", *flow.rates)
     slow = _assemble(flow, order, BETA, f"heavy ball on {flow.name}, order {order}", KOVACHKI)
     claims = recursion_claim(slow, flow, BETA, order), _plain_claim(slow, flow, order)
     return replace(slow, claims=claims)
@@ -107,13 +109,14 @@ def penalised_flow(loss: sp.Expr, parameters: tuple[Variable, ...]) -> Derivatio
         The flow, with eta as data, and the claim that it is the modified flow of order 1.
 
     Raises:
-        ValueError: as for `derive`.
+        ValueError: as for `derive`, or the loss depends on time or has a symbol named eta.
 
     Source:
         arXiv:2009.11162, Theorem 3.1. Checked by tests/symbolic/test_training_modified.py.
     """
     plain = derive(loss, parameters)
-    _check(plain, 1, ETA)
+    refuse_names("loss", plain.state + plain.data, ETA)
+    refuse_time("loss", loss)
     flow = derive(loss + ETA / 4 * square(plain.rates), parameters)
     flow = replace(flow, name="gradient flow of the penalised loss", source=BARRETT)
     claim = Claim(
@@ -245,11 +248,22 @@ def square(vector: Vector) -> sp.Expr:
     return sp.Add(*(sp.Trace(v.T * v) if isinstance(v, sp.MatrixExpr) else v**2 for v in vector))
 
 
+def refuse_time(argument: str, *expressions: sp.Basic) -> None:
+    """Refuse what depends on time, where a formula holds for autonomous flows alone."""
+    if any(expression.has(TIME) for expression in expressions):
+        raise ValueError(f"Argument `{argument}` must not depend on time, but it contains `t`.")
+
+
+def refuse_names(argument: str, symbols: Iterable[Variable], *reserved: sp.Symbol) -> None:
+    """Refuse symbols that are named like one which a derivation adds."""
+    names = {symbol.name for symbol in reserved}
+    if taken := sorted({symbol.name for symbol in symbols} & names):
+        raise ValueError(
+            f"Argument `{argument}` must leave the name `{taken[0]}` free, but has such a symbol."
+        )
+
+
 def _check(flow: Derivation, order: int, *reserved: sp.Symbol) -> None:
     if isinstance(order, bool) or order not in range(HIGHEST_ORDER + 1):
         raise ValueError(f"Argument `order` must be 0, 1 or 2, but it is {order!r}.")
-    names = {symbol.name for symbol in reserved}
-    if taken := [s.name for s in (*flow.state, *flow.data) if s.name in names]:
-        raise ValueError(
-            f"Argument `flow` must leave the name `{taken[0]}` free, but it has such a symbol."
-        )
+    refuse_names("flow", (*flow.state, *flow.data), *reserved)

@@ -20,7 +20,7 @@ from flowkit.symbolic.expansions import (
     entrywise,
 )
 from flowkit.symbolic.gradient import Expression, gradient
-from flowkit.symbolic.modified import modified_flow, square
+from flowkit.symbolic.modified import modified_flow, refuse_names, refuse_time, square
 
 SMITH = "Smith, Dherin, Barrett, De 2021, arXiv:2101.12176"
 LI = "Li, Tai, E 2017, arXiv:1511.06251"
@@ -42,7 +42,8 @@ def reshuffled_flow(losses: tuple[sp.Expr, ...], parameters: tuple[Variable, ...
         that it agrees with the mean over all orders up to O(eta^3) an epoch.
 
     Raises:
-        ValueError: there is no loss, or as for `derive`.
+        ValueError: there is no loss, one depends on time or has a symbol named eta, or as for
+            `derive`.
 
     Source:
         arXiv:2101.12176, equation 1. Checked by tests/symbolic/test_training_sampling.py and
@@ -62,6 +63,8 @@ def _forces(
     """Minus the gradient of each loss; zero by a parameter that a loss does not have."""
     if not losses:
         raise ValueError("Argument `losses` must hold at least one loss, but it is empty.")
+    refuse_names("losses", set().union(*(loss.free_symbols for loss in losses)), ETA)
+    refuse_time("losses", *losses)
     gradients = [gradient(loss, parameters) for loss in losses]
     return tuple(tuple((-of[p]).doit() for p in parameters) for of in gradients)
 
@@ -150,7 +153,7 @@ def sgd_equation(
         that the moments of a step agree.
 
     Raises:
-        ValueError: there is no loss, a parameter is no scalar symbol, or as for `modified_flow`.
+        ValueError: a parameter is no scalar symbol, or as for `reshuffled_flow`.
 
     Source:
         arXiv:1511.06251, Theorem 1. Checked by tests/symbolic/test_training_sampling.py.

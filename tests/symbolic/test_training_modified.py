@@ -34,17 +34,17 @@ m, n, k = sp.symbols("m n k", integer=True, positive=True)
 U, V = MatrixSymbol("U", m, k), MatrixSymbol("V", k, n)
 Y = MatrixSymbol("Y", m, n)
 a, b, y = sp.symbols("a b y", real=True)
-S, M = MatrixSymbol("S", m, m), MatrixSymbol("M", m, m)
-RESIDUAL, MASKED = U * V - Y, HadamardProduct(M, U * U.T - S)
+M = MatrixSymbol("M", m, n)
+RESIDUAL, MASKED = U * V - Y, HadamardProduct(M, U * V - Y)
 
 LOSSES = {
     "scalars": ((a * b - y) ** 2 / 2 + sp.exp(a), (a, b)),
     "factorization": (Trace(RESIDUAL.T * RESIDUAL) / 2, (U, V)),
-    "masked factorization": (Trace(MASKED.T * MASKED) / (2 * m), (U,)),
+    "masked factorization": (Trace(MASKED.T * MASKED) / (2 * m), (U, V)),
     "matrix and scalar": (Trace(U.T * U) * a**2 / 2 - a, (U, a)),
     "time": (sp.exp(-TIME) * a**4 + a * b**2, (a, b)),
 }
-SHAPES = {"U": (3, 2), "V": (2, 4), "Y": (3, 4), "S": (3, 3), "M": (3, 3)}
+SHAPES = {"U": (3, 2), "V": (2, 4), "Y": (3, 4), "M": (3, 4)}
 
 
 def _values(symbols, key):
@@ -56,10 +56,13 @@ def _values(symbols, key):
     return values
 
 
-@pytest.mark.parametrize("order", [0, 1, 2])
-@pytest.mark.parametrize(("loss", "parameters"), LOSSES.values(), ids=LOSSES)
-def test_symbolic_modified_flows_are_nested_derivatives(loss, parameters, order, key):
-    flow = derive(loss, parameters)
+ORDERS = [(name, order) for name in LOSSES for order in (0, 1, 2)]
+SLOW = ("masked factorization", 2)  # derives for ten seconds; the other losses reach order 2
+
+
+@pytest.mark.parametrize(("name", "order"), [case for case in ORDERS if case != SLOW])
+def test_symbolic_modified_flows_are_nested_derivatives(name, order, key):
+    flow = derive(*LOSSES[name])
     state, data = _values(flow.state, key), _values(flow.data, jax.random.fold_in(key, 99))
     eta, t = jnp.asarray(0.3), jnp.asarray(0.7)
     plain = lower(flow)
@@ -71,7 +74,7 @@ def test_symbolic_modified_flows_are_nested_derivatives(loss, parameters, order,
 
 
 @pytest.mark.parametrize("order", [1, 2])
-@pytest.mark.parametrize("name", ["scalars", "factorization", "time"])
+@pytest.mark.parametrize("name", ["scalars", "matrix and scalar", "time"])
 def test_one_step_agrees_with_the_modified_flow(name, order):
     (claim,) = modified_flow(derive(*LOSSES[name]), order).claims
     verdict = claim.check()
@@ -174,9 +177,8 @@ def test_the_heavy_ball_is_the_rule_of_momentum(order):
 
 
 @pytest.mark.parametrize("order", [0, 1, 2])
-@pytest.mark.parametrize("name", ["scalars", "time"])
-def test_the_heavy_ball_follows_its_flow(name, order):
-    for claim in momentum_flow(derive(*LOSSES[name]), order).claims:
+def test_the_heavy_ball_follows_its_flow(order):
+    for claim in momentum_flow(derive(a**3 / 3 + y * a * b**2, [a, b]), order).claims:
         assert claim.check().passed, claim.name
 
 
@@ -203,3 +205,15 @@ def test_bad_arguments_are_refused():
     eta = sp.Symbol("eta", real=True)
     with pytest.raises(ValueError, match="must leave the name `eta` free"):
         modified_flow(derive(eta * a**2, [a]), 1)
+    with pytest.raises(ValueError, match="`loss` must leave the name `eta` free"):
+        penalised_flow(eta * a**2, (a,))
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_momentum_and_penalty_refuse_time():
+    """Momentum would carry time along at 1 / (1 - beta); the penalty lacks the loss's own drift."""
+    loss, parameters = LOSSES["time"]
+    with pytest.raises(ValueError, match="`flow` must not depend on time"):
+        momentum_flow(derive(loss, parameters), 1)
+    with pytest.raises(ValueError, match="`loss` must not depend on time"):
+        penalised_flow(loss, parameters)

@@ -11,6 +11,7 @@ from sympy import MatrixSymbol, Trace
 import flowkit as fk
 from flowkit import fields
 from flowkit.lowering import lower
+from flowkit.symbolic.derivation import TIME
 from flowkit.symbolic.expansions import ETA
 from flowkit.symbolic.sampling import (
     _forces,
@@ -131,5 +132,9 @@ def test_without_the_correction_means_agree_to_first_order_only():
 def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="`losses` must hold at least one"):
         reshuffled_flow((), (a,))
+    with pytest.raises(ValueError, match="`losses` must not depend on time"):
+        reshuffled_flow((TIME * a**2,), (a,))
+    with pytest.raises(ValueError, match="`losses` must leave the name `eta` free"):
+        reshuffled_flow((ETA * a**2,), (a,))
     with pytest.raises(ValueError, match="`parameters` must be scalar symbols"):
         sgd_equation(MATRICES, (U,))
