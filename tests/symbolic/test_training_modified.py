@@ -28,7 +28,7 @@ from flowkit.symbolic.modified import (
 )
 
 ROUNDING = 1e-12  # relative; sums of a few hundred products of numbers of order one
-SLOPE = 0.1  # the next power of eta, at most 0.02 / (1 - beta)^2, bends the line by less
+SLOPE = 0.1  # learning rates of 0.01 and less: the next power of eta bends the line by half this
 
 m, n, k = sp.symbols("m n k", integer=True, positive=True)
 U, V = MatrixSymbol("U", m, k), MatrixSymbol("V", k, n)
@@ -158,9 +158,9 @@ def test_the_heavy_ball_is_distant_by_the_next_order(order):
     """Halving the learning rate divides the distance over a fixed time by 2^(order + 1)."""
     (rate,) = momentum_flow(derive(a**4 / 4 - a**2 / 2, [a]), order).rates
     rate = sp.lambdify((a, ETA, BETA), rate)
-    etas, distances = (0.02, 0.01, 0.005), []
+    etas, distances = (0.01, 0.005, 0.0025), []
     for eta in etas:
-        end, exact = _end_of_recursion(rate, eta, 0.5, time=1.0)
+        end, exact = _end_of_recursion(rate, eta, 0.3, time=0.5)
         distances.append(abs(end - exact))
     slope = np.polyfit(np.log(etas), np.log(distances), 1)[0]
     assert slope == pytest.approx(order + 1, abs=SLOPE)
