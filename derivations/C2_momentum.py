@@ -5,12 +5,20 @@ from top to bottom: each step states an equation, and asserts it.
 """
 
 import sympy as sp
+from sympy.core.function import AppliedUndef
 
 from flowkit.symbolic import derive, modified_flow, momentum_flow, rule_flow
 from flowkit.symbolic.derivation import TIME
-from flowkit.symbolic.expansions import ETA
+from flowkit.symbolic.expansions import ETA, along, combine
 from flowkit.symbolic.modified import BETA, expansion
-from flowkit.symbolic.rules import FRICTION, GRADIENT, THETA, VELOCITY
+from flowkit.symbolic.rules import (
+    FRICTION,
+    GRADIENT,
+    STEP,
+    THETA,
+    VELOCITY,
+    heavy_ball_update,
+)
 
 
 def main() -> None:
@@ -64,20 +72,34 @@ def main() -> None:
     _, energy = ball.claims
     assert energy.check().passed
 
-    # 7. Nesterov carries (k - 1)/(k + 2) of the last step on. With k = t/h this is 1 - 3 h/t + ..,
+    # 7. For a step h that is not small, write the update as old + h R_0 + h^2 R_1 and let a flow
+    #    F_0 + h F_1 pass through its points: F_0 = R_0, and F_1 = R_1 - F_0'F_0/2. With the true
+    #    velocity w = theta' this is (1 - gamma h/2) w' + gamma w = -g up to h^2: the finite step
+    #    takes from the mass, and the friction stays.
+    update = heavy_ball_update()
+    (g,) = update.new[1].atoms(AppliedUndef)
+    taken = [tuple(new.diff(STEP, k).subs(STEP, 0) for new in update.new) for k in (1, 2)]
+    flow, correction = taken[0], combine((sp.S.Half, taken[1]))
+    bend = along(flow, update.state, flow)
+    flow = combine((1, flow), (STEP, combine((1, correction), (-sp.S.Half, bend))))
+    (acceleration,) = along(flow[:1], update.state, flow)
+    left = sp.expand((1 - FRICTION * STEP / 2) * acceleration + FRICTION * flow[0] + g)
+    assert [sp.simplify(left.coeff(STEP, power)) for power in (0, 1)] == [0, 0]
+
+    # 8. Nesterov carries (k - 1)/(k + 2) of the last step on. With k = t/h this is 1 - 3 h/t + ..,
     #    so that the friction is 3/t: strong at first, and ever weaker. That the gradient is taken
     #    at a point ahead changes nothing in the limit.
     nesterov = rule_flow("nesterov")
     assert sp.expand(nesterov.rates[1] + 3 * VELOCITY / TIME + GRADIENT) == 0
     print(nesterov.latex())
 
-    # 8. The energy t^2 (L - L*) + 2 (theta + t p/2 - theta*)^2 changes at the rate
+    # 9. The energy t^2 (L - L*) + 2 (theta + t p/2 - theta*)^2 changes at the rate
     #    2 t (L - L* - (theta - theta*) g), which no convex loss makes positive. It starts at
     #    2 (theta_0 - theta*)^2, and so L - L* is at most 2 (theta_0 - theta*)^2 / t^2.
     _, energy = nesterov.claims
     assert energy.check().passed
 
-    # 9. From rest the friction 3 p/t is 3 times the acceleration at t = 0, and p'(0) = -g/4: the
+    # 10. From rest the friction 3 p/t is 3 times the acceleration at t = 0, and p'(0) = -g/4: the
     #    only straight start p = c t that solves the equation at a constant g.
     c = sp.Symbol("c")
     straight = nesterov.rates[1].subs(VELOCITY, c * TIME)

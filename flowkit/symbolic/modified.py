@@ -69,8 +69,8 @@ def modified_flow(flow: Derivation, order: int) -> Derivation:
 def momentum_flow(flow: Derivation, order: int) -> Derivation:
     """The flow that the heavy ball follows at a fixed momentum, once it has forgotten its start.
 
-    dy/dt = f/(1 - beta) - eta (1 + beta)/(2 (1 - beta)^3) f'f + O(eta^2), and so on to order 2.
-    Solved for by matching x_{k+1} = x_k + beta (x_k - x_{k-1}) + eta f(x_k).
+    dy/dt = f/c - eta (1 + beta)/(2 c^3) f'f + eta^2/(12 c^5) [(1 + 10 beta + beta^2) f''(f, f)
+    + 4 (1 + 4 beta + beta^2) f'f'f] with c = 1 - beta. Solved for by matching x_{k+1} = x_k + beta (x_k - x_{k-1}) + eta f(x_k).
 
     Args:
         flow: The flow of f. All its data count as constant, as in `modified_flow`.
@@ -166,10 +166,9 @@ def expansion(order: int) -> tuple[tuple[sp.Expr, ...], ...]:
 def _by_monomial(defect: sp.Expr, f: sp.Expr, y: sp.Symbol, order: int) -> list[sp.Expr]:
     """The coefficients of the different monomials in f and its derivatives."""
     jet = sp.symbols(f"f_:{order + 1}")
-    derivatives = {f.diff(y, k): jet[k] for k in range(order, 0, -1)} | {f: jet[0]}
-    for derivative, symbol in derivatives.items():
-        defect = defect.subs(derivative, symbol)
-    return sp.Poly(sp.expand(defect), *jet).coeffs()
+    derivatives = [(f.diff(y, k), jet[k]) for k in range(order, 0, -1)]
+    polynomial = sp.expand(defect.subs([*derivatives, (f, jet[0])]))
+    return sp.Poly(polynomial, *jet).coeffs()
 
 
 def _defects(rates: Series, field: Vector, state: Sequence[Variable], beta: sp.Expr) -> Series:

@@ -124,6 +124,13 @@ def test_the_coefficients_are_the_published_ones():
     assert sp.simplify(first + (1 + BETA) / (2 * (1 - BETA) ** 3)) == 0
 
 
+def test_the_second_order_of_the_heavy_ball_is_the_one_of_its_docstring():
+    curve, pull = expansion(2)[2]
+    scale = 12 * (1 - BETA) ** 5
+    assert sp.simplify(scale * curve - (1 + 10 * BETA + BETA**2)) == 0
+    assert sp.simplify(scale * pull - 4 * (1 + 4 * BETA + BETA**2)) == 0
+
+
 @pytest.mark.parametrize("order", [0, 1, 2])
 def test_the_heavy_ball_on_a_quadratic_is_the_larger_root(order):
     """On f = -lam y the recursion has x_k = z^k, z^2 - (1 + beta - eta lam) z + beta = 0."""

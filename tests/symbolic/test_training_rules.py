@@ -116,7 +116,7 @@ def test_another_update_has_another_limit():
     (h,) = update.new[0].free_symbols - {TIME, *update.state}
     changed = tuple(new.subs(TIME + 2 * h, TIME + h) for new in update.new)
     changed = limit_flow("changed", dataclasses.replace(update, new=changed))
-    assert sp.simplify(changed.rates[1] + 2 * VELOCITY / TIME + GRADIENT) == 0
+    assert sp.simplify(changed.rates[1] + VELOCITY * 2 / TIME + GRADIENT) == 0
     assert not published_claim(changed, update).check().passed
 
 
