@@ -70,7 +70,8 @@ def momentum_flow(flow: Derivation, order: int) -> Derivation:
     """The flow that the heavy ball follows at a fixed momentum, once it has forgotten its start.
 
     dy/dt = f/c - eta (1 + beta)/(2 c^3) f'f + eta^2/(12 c^5) [(1 + 10 beta + beta^2) f''(f, f)
-    + 4 (1 + 4 beta + beta^2) f'f'f] with c = 1 - beta. Solved for by matching x_{k+1} = x_k + beta (x_k - x_{k-1}) + eta f(x_k).
+    + 4 (1 + 4 beta + beta^2) f'f'f] with c = 1 - beta. Solved for by matching the recursion
+    x_{k+1} = x_k + beta (x_k - x_{k-1}) + eta f(x_k).
 
     Args:
         flow: The flow of f. All its data count as constant, as in `modified_flow`.
