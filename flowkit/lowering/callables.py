@@ -137,7 +137,7 @@ def _pick(values: Values, name: str, argument: str) -> Array:
     return jnp.asarray(values[name])
 
 
-def _sizes(symbols: Sequence[Variable]) -> list[sp.Symbol]:
+def _sizes(symbols: Sequence[Variable]) -> list[sp.Basic]:
     """The symbols that stand in the shapes of matrix symbols."""
     matrices = [symbol for symbol in symbols if isinstance(symbol, MatrixSymbol)]
     return sorted({n for m in matrices for n in m.shape if n.is_Symbol}, key=str)

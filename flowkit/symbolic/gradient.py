@@ -92,10 +92,10 @@ def expand(expression: Expression) -> Expression:
     """
     if isinstance(expression, MatrixExpr):
         return MatAdd(*_terms(expression.doit()), sp.ZeroMatrix(*expression.shape)).doit()
-    expression = expression.replace(lambda node: isinstance(node, Trace), _expand_trace)
-    slots = {node: sp.Dummy() for node in expression.atoms(Trace, sp.Determinant)}
+    scalar = expression.replace(lambda node: isinstance(node, Trace), _expand_trace)
+    slots = {node: sp.Dummy() for node in scalar.atoms(Trace, sp.Determinant)}
     names = {slot: node for node, slot in slots.items()}
-    return sp.expand(expression.xreplace(slots)).xreplace(names)
+    return sp.expand(scalar.xreplace(slots)).xreplace(names)
 
 
 def _terms(node: MatrixExpr) -> list[MatrixExpr]:

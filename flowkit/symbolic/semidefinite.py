@@ -5,7 +5,7 @@ from sympy import MatAdd, MatMul, MatPow, MatrixExpr, Transpose
 from sympy.core.traversal import bottom_up
 
 
-def is_semidefinite(matrix: MatrixExpr) -> bool:
+def is_semidefinite(matrix: sp.Basic) -> bool:
     """Whether a matrix expression is symmetric positive semidefinite by its form.
 
     Identities, A^T A, A^T S A with such an S, even powers of symmetric matrices, and sums,
@@ -45,7 +45,7 @@ def _mirrored(left: MatrixExpr, right: MatrixExpr) -> bool:
     return normal(Transpose(left)) == normal(right)
 
 
-def has_real_powers(matrix: MatrixExpr) -> bool:
+def has_real_powers(matrix: sp.Basic) -> bool:
     """Whether real powers of a matrix exist and SymPy keeps them: it rewrites (S^2)^{1/2} as S."""
     is_power = isinstance(matrix, MatPow)
     return is_semidefinite(matrix) and not (is_power and not is_semidefinite(matrix.base))

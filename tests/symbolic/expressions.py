@@ -70,7 +70,7 @@ class Generator:
             return self.pick([a, b, c, a * b, sp.Rational(3, 2)])
         matrix = lambda: self.matrix(*self.pick([(m, n), (n, n), (n, m)]), depth - 1)
         full_rank = lambda: X + self.matrix(m, n, depth - 1).applyfunc(sp.sin) / 10
-        rules: list[Callable[[], sp.Expr]] = [
+        rules: list[Callable] = [
             lambda: Trace(self.matrix(n, n, depth - 1)),
             lambda: Trace(self.matrix(m, m, depth - 1)) / m,
             lambda: Determinant(self.definite(n, depth - 1)),
@@ -95,7 +95,7 @@ class Generator:
             return self.leaf(rows, columns)
         inner = self.pick([m, n])
         again = lambda: self.matrix(rows, columns, depth - 1)
-        rules: list[Callable[[], MatrixExpr]] = [
+        rules: list[Callable] = [
             lambda: again() + again(),
             lambda: again() - self.scalar(0) * again(),
             lambda: self.matrix(rows, inner, depth - 1) * self.matrix(inner, columns, depth - 1),
@@ -117,7 +117,7 @@ class Generator:
             ]
         return self.pick(rules)()
 
-    def definite(self, size: sp.Symbol, depth: int) -> MatrixExpr:
+    def definite(self, size: sp.Symbol, depth: int):
         """The identity plus a bounded Gram matrix."""
         root = self.matrix(self.pick([m, n]), size, depth).applyfunc(self.pick([sp.sin, sp.tanh]))
         return Identity(size) + root.T * root

@@ -60,7 +60,7 @@ def test_a_wrong_sign_is_noticed(monkeypatch):
 
 S, V = MatrixSymbol("S", n, n), MatrixSymbol("V", n, n)
 RATES = {
-    "inverse": (Inverse(S), -Inverse(S) * V * Inverse(S)),
+    "inverse": (Inverse(S), MatMul(-1, Inverse(S), V, Inverse(S))),
     "log determinant": (sp.log(Determinant(S)), Trace(Inverse(S) * V)),
     "power": (S**2, S * V + V * S),
     "negative power": (S**-2, -(S**-1) * V * S**-2 - S**-2 * V * S**-1),

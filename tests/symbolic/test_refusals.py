@@ -35,7 +35,7 @@ UNSUPPORTED = {
     "entry inside one": (map_entries(x * S[0, 0]), S, "MatrixElement"),
     "matrix entry": (X[0, 1] ** 2, X, "MatrixElement"),
     "sum over entries": (sp.Sum(X[i, 0], (i, 0, 2)), X, "Sum"),
-    "entry of a product": ((v.T * S * v)[0, 0], S, "Sum"),
+    "entry of a product": (sp.MatMul(v.T, S, v)[0, 0], S, "Sum"),
     "root of any matrix": (Trace(S**sp.S.Half), S, "MatPow"),
     "root of an indefinite matrix": (Trace((S + S.T) ** sp.S.Half), S, "MatPow"),
     "root that is not alone": (Trace(A.T * A * (X.T * X) ** sp.S.Half), X, "MatPow"),
