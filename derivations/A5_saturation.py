@@ -7,7 +7,7 @@ an equation, and asserts it.
 import sympy as sp
 
 from flowkit.symbolic import singular_value_flow
-from flowkit.symbolic.two_coordinates import (
+from flowkit.symbolic.saturation import (
     PUBLISHED_LIMITS,
     PUBLISHED_RATIO,
     PUBLISHED_START,

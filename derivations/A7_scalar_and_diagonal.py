@@ -8,7 +8,7 @@ import sympy as sp
 
 from flowkit.symbolic.derivation import TIME
 from flowkit.symbolic.diagonal_networks import PUSH, RATIO, SCALE, diagonal_network
-from flowkit.symbolic.scalar_factors import (
+from flowkit.symbolic.scalars import (
     IMBALANCE,
     PRODUCT,
     START,

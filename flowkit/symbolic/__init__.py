@@ -1,5 +1,10 @@
 """The symbolic room: SymPy derivations, each with claims that can be checked."""
 
+from flowkit.symbolic.breaking import (
+    StepDefect as StepDefect,
+    decayed_factor_flow as decayed_factor_flow,
+    step_defect as step_defect,
+)
 from flowkit.symbolic.closed_forms import (
     ModeSolution as ModeSolution,
     mode_solution as mode_solution,
@@ -13,6 +18,10 @@ from flowkit.symbolic.convolutional_recursions import (
     cntk_recursion as cntk_recursion,
 )
 from flowkit.symbolic.derivation import Derivation as Derivation, derive as derive
+from flowkit.symbolic.diagonal_networks import (
+    DiagonalNetwork as DiagonalNetwork,
+    diagonal_network as diagonal_network,
+)
 from flowkit.symbolic.duals import DualActivation as DualActivation, dual as dual
 from flowkit.symbolic.factorization import (
     end_to_end_flow as end_to_end_flow,
@@ -48,11 +57,37 @@ from flowkit.symbolic.norms import (
     schatten_norm as schatten_norm,
     squared_norm as squared_norm,
 )
+from flowkit.symbolic.operator import (
+    EndToEndSpectrum as EndToEndSpectrum,
+    end_to_end_spectrum as end_to_end_spectrum,
+)
 from flowkit.symbolic.quadrature import QuadratureDual as QuadratureDual
+from flowkit.symbolic.riccati import (
+    RiccatiSolution as RiccatiSolution,
+    riccati_solution as riccati_solution,
+)
 from flowkit.symbolic.rules import rule_flow as rule_flow
 from flowkit.symbolic.sampling import (
     StochasticDerivation as StochasticDerivation,
     reshuffled_flow as reshuffled_flow,
     sgd_equation as sgd_equation,
 )
+from flowkit.symbolic.saturation import (
+    TwoCoordinates as TwoCoordinates,
+    two_coordinates as two_coordinates,
+)
+from flowkit.symbolic.scalars import (
+    ScalarFactors as ScalarFactors,
+    scalar_factors as scalar_factors,
+)
 from flowkit.symbolic.spectral import singular_vector_flow as singular_vector_flow
+from flowkit.symbolic.stationary import (
+    RankPreservation as RankPreservation,
+    StationaryVectors as StationaryVectors,
+    rank_preservation as rank_preservation,
+    stationary_vectors as stationary_vectors,
+)
+from flowkit.symbolic.two_layers import (
+    TwoLayerRiccati as TwoLayerRiccati,
+    two_layer_riccati as two_layer_riccati,
+)

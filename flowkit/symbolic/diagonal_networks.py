@@ -11,7 +11,7 @@ import sympy as sp
 
 from flowkit.claim import Claim, Verdict
 from flowkit.symbolic.derivation import Derivation, derive, mathml, vanishing
-from flowkit.symbolic.scalar_factors import whole_roots
+from flowkit.symbolic.scalars import whole_roots
 
 SOURCE = "Woodworth et al. 2020, arXiv:2002.09277, Theorem 1"
 U, V = sp.symbols("u v", positive=True)

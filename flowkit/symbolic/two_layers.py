@@ -74,7 +74,7 @@ def two_layer_riccati() -> TwoLayerRiccati:
     solutions = sp.linsolve(list(conditions), x, y)
     if len(solutions) != 1 or sp.Tuple(*solutions).free_symbols & {x, y}:
         raise ArithmeticError(f"The ansatz for F has the solutions {solutions}.")
-    equation = replace(equation, F=_generator(layers, *next(iter(solutions))))
+    equation = replace(equation, F=_generator(layers, *solutions.args[0].args))
     return replace(equation, claims=(riccati_claim(equation), generator_claim(equation)))
 
 

@@ -8,7 +8,7 @@ import sympy as sp
 from scipy.integrate import solve_ivp
 
 from flowkit.symbolic.factorization import singular_value_flow
-from flowkit.symbolic.two_coordinates import (
+from flowkit.symbolic.saturation import (
     RATIO,
     STRONG,
     STRONG_START,

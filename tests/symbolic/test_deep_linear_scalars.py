@@ -20,7 +20,7 @@ from flowkit.symbolic.diagonal_networks import (
     regression_claim,
     stationarity_claim,
 )
-from flowkit.symbolic.scalar_factors import (
+from flowkit.symbolic.scalars import (
     IMBALANCE,
     PRODUCT,
     START,
@@ -50,6 +50,8 @@ WRONG_FACTORS = {
     "time of another rate": (time_claim, "rate", lambda e: 2 * e),
     "time with another sign": (time_claim, "time", lambda e: -e),
     "value with another sign": (value_claim, "value", lambda e: -e),
+    "value with another target": (value_claim, "value", lambda e: e.subs(TARGET, -TARGET)),
+    "value with an offset": (value_claim, "value", lambda e: e + IMBALANCE),
 }
 
 
