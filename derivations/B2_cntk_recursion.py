@@ -9,6 +9,7 @@ import itertools
 import sympy as sp
 
 from flowkit.symbolic import cntk_recursion, dual, ntk_recursion
+from flowkit.symbolic.kernel_recursions import normalise
 from flowkit.symbolic.layer_step import SCALE, induction_step
 
 
@@ -34,7 +35,7 @@ def main() -> None:
     #        Theta_L = sum_{h=1..L+1} Sigma_{h-1} Sigma'_h .. Sigma'_L.
     recursion = ntk_recursion(3)
     assert all(claim.check().passed for claim in recursion.claims)
-    assert sp.simplify(1 / dual("relu").kappa.subs({"var_u": 1, "var_v": 1, "cov": 1})) == 2
+    assert normalise(dual("relu")).scale == 2
     print(r"\Theta_2 =", sp.latex(sp.expand(recursion.unrolled)))
 
     # 4. On the unit sphere the kernel of an input with itself is the number of weight layers, and
