@@ -49,10 +49,8 @@ def main(depth: int = 3) -> None:
     #        lambda_ij = sum_k a_i^{k-1} a_j^{N-k}.
     a, b = sp.symbols("a_i a_j", positive=True)
     eigenvalue = weight(flow, a, b)
-    assert (
-        sp.expand(eigenvalue - sum(a ** (depth - k) * b ** (k - 1) for k in range(1, depth + 1)))
-        == 0
-    )
+    geometric = sum(a ** (depth - k) * b ** (k - 1) for k in range(1, depth + 1))
+    assert sp.expand(eigenvalue - geometric) == 0
     print(r"\lambda_{ij} =", sp.latex(eigenvalue))
 
     # 4. This is a geometric sum. Multiplied by a_i - a_j it is a_i^N - a_j^N, so that

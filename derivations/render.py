@@ -167,7 +167,7 @@ def _block(kind: str, lines: list[str]) -> str:
 
 
 def _code(lines: list[str]) -> list[str]:
-    text = "\n".join(lines).strip("\n")
+    text = re.sub(r"\n{4,}", "\n\n\n", "\n".join(lines)).strip("\n")
     return [f"```python\n{text}\n```"] if text else []
 
 
