@@ -45,7 +45,7 @@ def exponent_and_clock(
 
 
 def log_excess(s: Scalar, target: Scalar) -> Scalar:
-    """The logarithm ln(|S - s| / min(s, S)), finite at the target."""
+    """The logarithm x of |S - s| / min(s, S), finite at the target."""
     excess = jnp.abs(target - s) / jnp.minimum(s, target)
     return jnp.log(jnp.maximum(excess, jnp.finfo(excess.dtype).tiny))
 

@@ -1,6 +1,6 @@
 """Closed forms of one mode as JAX functions s(t, start, target)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
@@ -28,7 +28,7 @@ BEYOND = 40.0  # e^-40 is below rounding: a mode that much closer is at its targ
 def lower_mode(solution: ModeSolution) -> Callable:
     """s(t, start, target), with a keyword `depth` where the solution's depth is a symbol."""
     if isinstance(solution.depth, sp.Symbol):
-        return _with_depth(_inverse_of_real_depth(solution))
+        return _with_depth(_inverse_of_real_depth(solution, solution.depth))
     elementary = solution.value is not None and not solution.value.has(sp.LambertW)
     solve = _explicit(solution) if elementary else _inverse(solution)
 
@@ -86,14 +86,14 @@ def _inverse(solution: ModeSolution) -> Callable:
     def _(primals, tangents):
         s = inverse(*primals)
         slopes = _slopes(lambda *at: rate(*at)[0], stretch, s, *primals)
-        return s, sum(slope * tangent for slope, tangent in zip(slopes, tangents, strict=True))
+        return s, _along(slopes, tangents)
 
     return inverse
 
 
-def _inverse_of_real_depth(solution: ModeSolution) -> Callable:
+def _inverse_of_real_depth(solution: ModeSolution, symbol: sp.Symbol) -> Callable:
     """s(t, start, target, depth) for a real depth, from the time as an integral."""
-    rate = compile_expressions((VALUE, TARGET, solution.depth), [solution.rate])
+    rate = compile_expressions((VALUE, TARGET, symbol), [solution.rate])
 
     @jax.custom_jvp
     def inverse(t: Scalar, start: Scalar, target: Scalar, depth: Scalar) -> Scalar:
@@ -108,9 +108,13 @@ def _inverse_of_real_depth(solution: ModeSolution) -> Callable:
         slopes = _slopes(at_depth, 2 - 2 / depth, s, t, start, target)
         by_depth = -slopes[0] * jax.grad(elapsed_time, 3)(s, start, target, depth)
         slopes = (*slopes, jnp.where(start == target, 0.0, by_depth))
-        return s, sum(slope * tangent for slope, tangent in zip(slopes, tangents, strict=True))
+        return s, _along(slopes, tangents)
 
     return inverse
+
+
+def _along(slopes: Sequence[Scalar], tangents: Sequence[Scalar]) -> Scalar:
+    return sum((a * b for a, b in zip(slopes, tangents, strict=True)), jnp.zeros_like(slopes[0]))
 
 
 def _slopes(
@@ -165,4 +169,5 @@ def _fraction(positive: Callable[[Scalar], Array], like: Scalar) -> Scalar:
     tolerance = 4 * float(jnp.finfo(like.dtype).eps)
     solver = optx.Bisection(rtol=tolerance, atol=tolerance)
     bracket = {"lower": 0.0, "upper": 1.0}
-    return optx.root_find(sign, solver, 0.5, options=bracket, max_steps=256, throw=False).value
+    found = optx.root_find(sign, solver, 0.5, options=bracket, max_steps=256, throw=False)
+    return jnp.asarray(found.value)

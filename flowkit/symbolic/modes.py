@@ -16,8 +16,11 @@ AGREEMENT = 1e-25  # relative; DIGITS less what differences of times lose
 INTEGERS = (3, 4, 5, 6)
 FAR = tuple(2**power for power in range(6, 13))  # depths on the way to the limit
 SLOPE_TOLERANCE = 0.05  # the next order, 1/N^2, bends the slope by about 1 / FAR[0]
-POINTS = ((sp.Rational(1, 10), 1), (sp.Rational(9, 2), 3))  # (s_0, s), on either side of S = 2
-AT = sp.Integer(2)
+AT = sp.Integer(2)  # the target S
+POINTS = (  # (s_0, s), on either side of it
+    (sp.Rational(1, 10), sp.Integer(1)),
+    (sp.Rational(9, 2), sp.Integer(3)),
+)
 
 
 @dataclass(frozen=True)

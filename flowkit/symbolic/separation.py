@@ -102,7 +102,7 @@ def slope(time: sp.Expr) -> sp.Expr:
     Raises:
         ArithmeticError: the derivatives of the terms are no geometric series.
     """
-    _, moving = time.as_independent(VALUE, as_Add=True)
+    _, moving = sp.expand_mul(time).as_independent(VALUE, as_Add=True)
     series = moving.atoms(sp.hyper)
     if not series:
         return sp.diff(same_side(moving), VALUE)
