@@ -29,8 +29,9 @@ def lower_mode(solution: ModeSolution) -> Callable:
     """s(t, start, target), with a keyword `depth` where the solution's depth is a symbol."""
     if isinstance(solution.depth, sp.Symbol):
         return _with_depth(_inverse_of_real_depth(solution, solution.depth))
-    elementary = solution.value is not None and not solution.value.has(sp.LambertW)
-    solve = _explicit(solution) if elementary else _inverse(solution)
+    value = solution.value
+    elementary = value is not None and not value.has(sp.LambertW)
+    solve = _explicit(value) if elementary else _inverse(solution)
 
     def mode(t: Real, start: Real, target: Real) -> Float[Array, "..."]:
         return solve(*_checked(t, start, target))
@@ -55,10 +56,10 @@ def _with_depth(solve: Callable) -> Callable:
 
 
 def _checked(t: Real, start: Real, target: Real) -> tuple[Array, Array, Array]:
-    t, start, target = (jnp.asarray(x, dtype=float) for x in (t, start, target))
-    bad = (start <= 0) | (target <= 0)
-    start = eqx.error_if(start, bad, "`start` and `target` of a mode must be positive.")
-    return t, start, target
+    time, begin, end = (jnp.asarray(x, dtype=float) for x in (t, start, target))
+    bad = (begin <= 0) | (end <= 0)
+    begin = eqx.error_if(begin, bad, "`start` and `target` of a mode must be positive.")
+    return time, begin, end
 
 
 def _not_negative(t: Scalar) -> Scalar:
@@ -66,9 +67,9 @@ def _not_negative(t: Scalar) -> Scalar:
     return eqx.error_if(t, t < 0, message)
 
 
-def _explicit(solution: ModeSolution) -> Callable:
-    value = compile_expressions((TIME, START, TARGET), [solution.value])
-    return lambda t, start, target: value(t, start, target)[0]
+def _explicit(value: sp.Expr) -> Callable:
+    function = compile_expressions((TIME, START, TARGET), [value])
+    return lambda t, start, target: function(t, start, target)[0]
 
 
 def _inverse(solution: ModeSolution) -> Callable:
