@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Scalar
 
 from flowkit.kernels.base import AbstractKernel, equal_inputs
-from flowkit.kernels.duals import layer_map
+from flowkit.kernels.duals import entries, layer_map
 from flowkit.symbolic.duals import Activation
 
 Image = Float[Array, "height width channels"]
@@ -140,7 +140,7 @@ class Convolutional(AbstractKernel):
 
     def _pair_entries(self, shape: tuple[int, ...]) -> int:
         height, width, _ = shape
-        return (height * width) ** 2
+        return (height * width) ** 2 * entries(self.activation)
 
 
 def _sum_of_shifts(

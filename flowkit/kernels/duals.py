@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Num
 
 from flowkit.lowering import lower
 from flowkit.symbolic.duals import Activation, dual
+from flowkit.symbolic.quadrature import QuadratureDual
 
 LayerMap = Callable[[Array, Array, Array], tuple[Array, Array]]
 
@@ -35,7 +36,8 @@ def expectation(
         RuntimeError: a variance is negative.
 
     Source:
-        Derived by `flowkit.symbolic.dual`. Checked by tests/test_duals.py.
+        Derived by `flowkit.symbolic.dual`. Checked by tests/test_duals.py and
+        tests/symbolic/test_duals_numbers.py.
     """
     function = lower(dual(activation))
     negative = jnp.any(jnp.asarray(var_u) < 0) | jnp.any(jnp.asarray(var_v) < 0)
@@ -69,3 +71,9 @@ def layer_map(activation: Activation) -> LayerMap:
         return kappa / second_moment, kappa_dot / second_moment
 
     return scaled
+
+
+def entries(activation: Activation) -> int:
+    """The number of values held at once for one pair of variables: a row of nodes, or one."""
+    found = dual(activation)
+    return found.row if isinstance(found, QuadratureDual) else 1

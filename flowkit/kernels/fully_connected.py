@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Scalar
 
 from flowkit.kernels.base import AbstractKernel, equal_inputs
-from flowkit.kernels.duals import layer_map
+from flowkit.kernels.duals import entries, layer_map
 from flowkit.symbolic.duals import Activation
 
 _State = tuple[Scalar, Scalar, Scalar, Scalar]
@@ -67,7 +67,7 @@ class FullyConnected(AbstractKernel):
         return theta, sigma
 
     def _pair_entries(self, shape: tuple[int, ...]) -> int:
-        return max(shape)
+        return max(*shape, entries(self.activation))
 
 
 def _inner(x: Float[Array, " features"], z: Float[Array, " features"]) -> Scalar:

@@ -12,7 +12,7 @@ SLOPE = sp.Rational(1, 100)  # of the leaky ReLU, where none is given
 DEGREE = sp.Integer(2)  # of the Hermite polynomial, where none is given
 
 
-def _relu(power: sp.Integer = sp.S.One) -> HalfPowers:
+def _relu(power: sp.Expr = sp.S.One) -> HalfPowers:
     return HalfPowers(_natural("power", power), right=1, left=0)
 
 
@@ -20,7 +20,7 @@ def _leaky_relu(slope: sp.Expr = SLOPE) -> HalfPowers:
     return HalfPowers(1, right=1, left=slope)
 
 
-def _hermite(degree: sp.Integer = DEGREE) -> sp.Expr:
+def _hermite(degree: sp.Expr = DEGREE) -> sp.Expr:
     """He_n / sqrt(n!) by the recurrence He_{n+1} = x He_n - n He_{n-1}."""
     before, polynomial = sp.S.Zero, sp.S.One
     for n in range(_natural("degree", degree)):

@@ -68,7 +68,8 @@ def dual(activation: Activation, **parameters: sp.Expr | int | float) -> Dual:
             rule (128), and `kinked` (False) of an expression or a function.
 
     Returns:
-        A `DualActivation` with both expectations, or a `QuadratureDual`. Both have claims; cached.
+        A `DualActivation` with both expectations and claims, or a `QuadratureDual`, about which
+        `flowkit.lowering.rule_claim` states the same. Cached.
 
     Raises:
         ValueError: `activation` is not among these, or does not have such parameters.

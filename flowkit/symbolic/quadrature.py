@@ -4,12 +4,10 @@ Source: Trefethen, Weideman 2014 (The exponentially convergent trapezoidal rule)
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import sympy as sp
-
-from flowkit.claim import Claim
 
 REACH = 10.0  # deviations; the standard normal density is 8e-23 there
 NODES = 128
@@ -31,7 +29,6 @@ class QuadratureDual:
         kinked: Whether a derivative of s jumps at 0.
         nodes: Nodes per dimension; an even number.
         source: The rule.
-        claims: What is stated about it, each with a check.
     """
 
     name: str
@@ -39,7 +36,11 @@ class QuadratureDual:
     kinked: bool = False
     nodes: int = NODES
     source: str = "trapezoidal rule (smooth) or polar Gauss-Legendre rule (kink at 0)"
-    claims: tuple[Claim, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def row(self) -> int:
+        """The number of nodes that are evaluated at once."""
+        return 4 * (self.nodes // 2) if self.kinked else self.nodes
 
 
 def normal_rule(nodes: int) -> tuple[np.ndarray, np.ndarray]:

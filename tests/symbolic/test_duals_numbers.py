@@ -13,7 +13,7 @@ import sympy as sp
 from scipy.stats import norm
 
 from flowkit.kernels import FullyConnected, expectation
-from flowkit.lowering import lower, quadrature_error
+from flowkit.lowering import lower, quadrature_error, rule_claim
 from flowkit.symbolic import dual
 from flowkit.symbolic.activations import ACTIVATIONS, X
 from flowkit.symbolic.quadrature import normal_rule
@@ -141,6 +141,12 @@ def test_the_error_bound_bounds_the_error(name):
         error = max(abs(a - b) for a, b in zip(lower(coarse)(*place), fine(*place), strict=True))
         assert error <= quadrature_error(coarse, *place)
     assert error > 1e-13
+
+
+@pytest.mark.parametrize("name", ["tanh", "sigmoid", "softplus", "silu", "elu"])
+def test_the_claim_about_a_rule_holds_and_fails_with_too_few_nodes(name):
+    assert rule_claim(dual(name)).check().passed
+    assert not rule_claim(dual(name, nodes=8)).check().passed
 
 
 def test_the_trapezoidal_rule_beats_gauss_hermite_near_poles():
