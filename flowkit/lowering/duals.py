@@ -15,7 +15,7 @@ from flowkit.lowering.callables import lower
 from flowkit.lowering.gaps import determinant, guarded_angle
 from flowkit.lowering.printing import GuardedPrinter, compile_expressions
 from flowkit.symbolic.duals import DualActivation
-from flowkit.symbolic.gaussian import COV, DETERMINANT, VAR_U, VAR_V
+from flowkit.symbolic.gaussian import COV, GAP, VAR_U, VAR_V, name_determinant
 from flowkit.symbolic.quadrature import (
     NODES,
     QuadratureDual,
@@ -31,15 +31,12 @@ Kappas = Callable[[Real, Real, Real], tuple[Array, Array]]
 Function = Callable[[Scalar], Scalar]
 Mean = Callable[[Scalar, Scalar, Scalar], Scalar]
 
-_DETERMINANT = sp.Symbol("determinant", nonnegative=True)
-
 
 @lower.register
 @cache
 def _lower_dual(dual: DualActivation) -> Kappas:
-    named = {DETERMINANT: _DETERMINANT}
-    expressions = [sp.sympify(e.xreplace(named)) for e in (dual.kappa, dual.kappa_dot)]
-    arguments = (VAR_U, VAR_V, COV, _DETERMINANT)
+    expressions = [name_determinant(e) for e in (dual.kappa, dual.kappa_dot)]
+    arguments = (VAR_U, VAR_V, COV, GAP)
     function = compile_expressions(arguments, expressions, GuardedPrinter)
 
     def kappas(var_u: Real, var_v: Real, cov: Real) -> tuple[Array, Array]:
@@ -136,7 +133,8 @@ def _check_rule(dual: QuadratureDual, step: float = 1e-4) -> Verdict:
 def _scalar_function(dual: QuadratureDual) -> Function:
     if not isinstance(dual.function, sp.Lambda):
         return dual.function
-    compiled = compile_expressions(dual.function.variables, [sp.sympify(dual.function.expr)])
+    (variable,) = dual.function.variables
+    compiled = compile_expressions((variable,), [dual.function(variable)])
     return lambda x: compiled(x)[0]
 
 

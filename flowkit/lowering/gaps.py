@@ -37,9 +37,9 @@ def _exact_product(a: Reals, b: Reals) -> tuple[Reals, Reals]:
 
 
 def _halves(x: Reals) -> tuple[Reals, Reals]:
-    """Split x into a sum of two numbers of half as many digits."""
+    """Split x into a sum of two numbers of half as many digits; the leading one is not stored."""
     kind = jnp.finfo(x.dtype)
-    high = jax.lax.reduce_precision(x, exponent_bits=kind.nexp, mantissa_bits=kind.nmant // 2)
+    high = jax.lax.reduce_precision(x, exponent_bits=kind.nexp, mantissa_bits=kind.nmant // 2 - 1)
     return high, x - high
 
 

@@ -131,7 +131,7 @@ class GuardedPrinter(Printer):
         """A product with e^exponent and sinh(x) or cosh(x), these two in one call."""
         factors = sp.Mul.make_args(expr)
         decays = [f for f in factors if isinstance(f, sp.exp)]
-        exponent, argument = sum((f.exp for f in decays), start=sp.S.Zero), wave.args[0]
+        exponent, argument = sp.Add(*(f.as_base_exp()[1] for f in decays)), wave.args[0]
         rest = sp.Mul(*(f for f in factors if f != wave and f not in decays))
         call = f"{name}({self._print(exponent)}, {self._print(argument)})"
         return call if rest == 1 else f"({self._print(rest)})*{call}"

@@ -11,6 +11,14 @@ DETERMINANT = VAR_U * VAR_V - COV**2
 ANGLE = sp.atan2(sp.sqrt(DETERMINANT), COV)
 """The angle whose cosine is the correlation; near 0 and pi an arc cosine would lose digits."""
 
+GAP = sp.Symbol("gap", nonnegative=True)
+"""Stands for the determinant where it is given as a number, for it cancels near correlation 1."""
+
+
+def name_determinant(expression: sp.Expr) -> sp.Expr:
+    """Write the symbol `GAP` for var_u var_v - cov^2 wherever an expression holds it as such."""
+    return expression.xreplace({DETERMINANT: GAP})
+
 
 @dataclass(frozen=True)
 class Gaussian:

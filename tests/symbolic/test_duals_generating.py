@@ -1,5 +1,6 @@
 """Completing the square is a matrix identity, and every step of the integration can fail."""
 
+import jax
 import jax.numpy as jnp
 import mpmath
 import numpy as np
@@ -78,7 +79,8 @@ def test_half_powers_are_recognised_by_their_two_sides():
     assert recognised(sp.exp(-sp.Abs(X))) is None
 
 
-def test_the_determinant_keeps_its_digits():
+@pytest.mark.parametrize("transform", [lambda f: f, jax.jit], ids=["eager", "jit"])
+def test_the_determinant_keeps_its_digits(transform):
     """Relative error of a few units in the last place, where plain arithmetic has none left."""
     generator = np.random.default_rng(0)
     var_u, var_v = generator.uniform(0.1, 10, (2, 200))
@@ -86,7 +88,7 @@ def test_the_determinant_keeps_its_digits():
     with mpmath.workdps(40):
         triples = [tuple(map(mpmath.mpf, triple)) for triple in zip(var_u, var_v, cov, strict=True)]
         truth = np.array([float(u * v - c * c) for u, v, c in triples])
-    found = np.asarray(determinant(jnp.asarray(var_u), jnp.asarray(var_v), jnp.asarray(cov)))
+    found = np.asarray(transform(determinant)(*map(jnp.asarray, (var_u, var_v, cov))))
     positive = truth > 0
     errors = abs(found - truth)[positive] / truth[positive]
     assert errors.max() < 8 * EPSILON
