@@ -13,7 +13,7 @@ import sympy as sp
 from sympy import MatAdd, MatrixExpr, MatrixSymbol
 
 from flowkit.claim import Claim, Verdict
-from flowkit.symbolic.derivation import Derivation, derive, mathml
+from flowkit.symbolic.derivation import Derivation, defined, derive, mathml
 from flowkit.symbolic.factorization import factor_flow
 from flowkit.symbolic.gradient import expand, rate_along
 from flowkit.symbolic.rewriting import zero_matrices
@@ -42,6 +42,18 @@ class StepDefect:
     second: tuple[MatrixExpr, ...]
     source: str
     claims: tuple[Claim, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        """What was derived."""
+        return f"step defect, depth {self.depth}"
+
+    @property
+    def equations(self) -> tuple[sp.Eq, ...]:
+        """The coefficient of eta^2 in the change of every law."""
+        return tuple(
+            defined(rf"\Delta D_{{{j}}} / \eta^2", part) for j, part in enumerate(self.second, 1)
+        )
 
 
 @cache

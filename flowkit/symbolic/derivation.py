@@ -84,6 +84,13 @@ def vanishing(*defects: sp.Expr) -> Verdict:
     )
 
 
+def defined(name: str, value: Expression) -> sp.Eq:
+    """The equation of a quantity that is called by a name in LaTeX, scalar or matrix."""
+    is_matrix = isinstance(value, MatrixExpr)
+    symbol = MatrixSymbol(name, *value.shape) if is_matrix else sp.Symbol(name)
+    return sp.Eq(symbol, value, evaluate=False)
+
+
 def dotted(symbol: Variable) -> Variable:
     """A symbol that prints as the rate of another: its letter with a dot."""
     name = rf"\dot{{{sp.latex(symbol)}}}"

@@ -10,7 +10,7 @@ from functools import cache
 import sympy as sp
 
 from flowkit.claim import Claim, Verdict
-from flowkit.symbolic.derivation import Derivation, derive, mathml, vanishing
+from flowkit.symbolic.derivation import Derivation, defined, derive, mathml, vanishing
 from flowkit.symbolic.scalars import whole_roots
 
 SOURCE = "Woodworth et al. 2020, arXiv:2002.09277, Theorem 1"
@@ -40,6 +40,16 @@ class DiagonalNetwork:
     penalty: sp.Expr
     source: str
     claims: tuple[Claim, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        """What was derived."""
+        return "diagonal network"
+
+    @property
+    def equations(self) -> tuple[sp.Eq, ...]:
+        """The path, and the penalty that its limit minimises."""
+        return defined(r"\beta", self.path), defined("q(z)", self.penalty)
 
 
 @cache

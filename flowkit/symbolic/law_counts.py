@@ -15,6 +15,7 @@ import sympy as sp
 
 from flowkit.claim import Claim, Verdict
 from flowkit.symbolic.conservation import SOURCE, check_degree, law_claim
+from flowkit.symbolic.derivation import defined
 from flowkit.symbolic.lie_algebra import (
     along,
     first_integrals,
@@ -45,6 +46,21 @@ class LawCount:
     laws: int
     polynomial_laws: tuple[sp.Expr, ...]
     claims: tuple[Claim, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        """What was counted."""
+        return f"conservation laws of {len(self.parameters)} parameters"
+
+    @property
+    def source(self) -> str:
+        """Where the count is published."""
+        return f"{SOURCE}, section 4"
+
+    @property
+    def equations(self) -> tuple[sp.Eq, ...]:
+        """Each law that was found, as a constant."""
+        return tuple(defined(f"c_{{{i}}}", law) for i, law in enumerate(self.polynomial_laws, 1))
 
 
 def count_laws(

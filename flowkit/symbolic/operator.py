@@ -9,7 +9,7 @@ from functools import cache
 import sympy as sp
 
 from flowkit.claim import Claim, Verdict
-from flowkit.symbolic.derivation import Derivation, mathml, vanishing
+from flowkit.symbolic.derivation import Derivation, defined, mathml, vanishing
 from flowkit.symbolic.factorization import end_to_end_flow
 from flowkit.symbolic.spectral import ROOTS, pair_weight, rate_at_diagonal
 
@@ -41,6 +41,18 @@ class EndToEndSpectrum:
     deep: sp.Expr | None
     source: str
     claims: tuple[Claim, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        """What was derived."""
+        return f"spectrum of the end-to-end flow, depth {self.depth}"
+
+    @property
+    def equations(self) -> tuple[sp.Eq, ...]:
+        """The eigenvalue, and its limits for equal singular values and beside a zero one."""
+        parts = {r"\lambda_{ij}": self.eigenvalue, r"\lambda_{ii}": self.equal}
+        parts |= {r"\lambda_{i0}": self.beside_zero}
+        return tuple(defined(name, value) for name, value in parts.items())
 
 
 @cache

@@ -6,15 +6,28 @@ from functools import partial
 
 import sympy as sp
 
+from flowkit.symbolic import instances
+from flowkit.symbolic.breaking import decayed_factor_flow, step_defect
 from flowkit.symbolic.closed_forms import mode_solution
 from flowkit.symbolic.convolutional_recursions import cntk_recursion
+from flowkit.symbolic.diagonal_networks import diagonal_network
 from flowkit.symbolic.duals import dual
 from flowkit.symbolic.factorization import end_to_end_flow, factor_flow, singular_value_flow
 from flowkit.symbolic.kernel_dynamics import kernel_flow
 from flowkit.symbolic.kernel_recursions import ntk_recursion
 from flowkit.symbolic.kernel_solution import kernel_solution, ridge_flow
+from flowkit.symbolic.operator import end_to_end_spectrum
 from flowkit.symbolic.presentation import Derived
+from flowkit.symbolic.riccati import riccati_solution
+from flowkit.symbolic.rules import rule_flow
+from flowkit.symbolic.saturation import two_coordinates
+from flowkit.symbolic.scalars import scalar_factors
 from flowkit.symbolic.spectral import singular_vector_flow
+from flowkit.symbolic.stationary import rank_preservation, stationary_vectors
+from flowkit.symbolic.two_layers import two_layer_riccati
+
+RULES = ("adagrad", "adam", "heavy ball", "momentum", "nesterov", "rmsprop", "sign")
+DUALS = ("abs", "cos", "erf", "exp", "gaussian", "gelu", "identity", "relu", "sin", "step")
 
 DEFAULT_DEPTH = 3
 
@@ -22,18 +35,34 @@ DEFAULT_DEPTH = 3
 REGISTRY: dict[str, Callable[..., Derived]] = {
     "cntk-recursion": cntk_recursion,
     "cntk-flatten-recursion": partial(cntk_recursion, readout="flatten"),
-    "dual-abs": partial(dual, "abs"),
-    "dual-identity": partial(dual, "identity"),
-    "dual-relu": partial(dual, "relu"),
+    "decayed-factor-flow": decayed_factor_flow,
+    "diagonal-network": diagonal_network,
     "end-to-end-flow": end_to_end_flow,
+    "end-to-end-spectrum": end_to_end_spectrum,
     "factor-flow": factor_flow,
+    "heavy-ball-to-order-2": instances.heavy_ball_in_well,
     "kernel-flow": kernel_flow,
     "kernel-ridge-flow": ridge_flow,
     "kernel-solution": kernel_solution,
+    "laws-of-two-layers": instances.two_layer_laws,
+    "laws-of-relu-units": instances.relu_laws,
     "mode-solution": mode_solution,
+    "modified-flow": instances.modified_well,
     "ntk-recursion": ntk_recursion,
+    "penalised-flow": instances.penalised_well,
+    "rank-preservation": rank_preservation,
+    "reshuffled-flow": instances.reshuffled_wells,
+    "scalar-factors": scalar_factors,
+    "sgd-equation": instances.sampled_wells,
     "singular-value-flow": singular_value_flow,
     "singular-vector-flow": singular_vector_flow,
+    "stationary-vectors": stationary_vectors,
+    "step-defect": step_defect,
+    "two-coordinates": two_coordinates,
+    "two-layer-riccati": two_layer_riccati,
+    "two-layer-solution": riccati_solution,
+    **{f"dual-{name}": partial(dual, name) for name in DUALS},
+    **{f"{name.replace(' ', '-')}-rule": partial(rule_flow, name) for name in RULES},
 }
 
 

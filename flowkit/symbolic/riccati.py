@@ -10,7 +10,7 @@ import sympy as sp
 from sympy import Identity, Inverse, MatrixExpr, MatrixSymbol, ZeroMatrix
 
 from flowkit.claim import Claim, Verdict
-from flowkit.symbolic.derivation import Derivation, mathml
+from flowkit.symbolic.derivation import Derivation, defined, mathml
 from flowkit.symbolic.gradient import rate_along
 from flowkit.symbolic.rewriting import rewrite, spelled, zero_matrices
 from flowkit.symbolic.two_layers import SOURCE, two_layer_riccati
@@ -36,6 +36,17 @@ class RiccatiSolution:
     invertible: MatrixExpr
     source: str
     claims: tuple[Claim, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        """What was derived."""
+        return "solution of two lambda-balanced layers"
+
+    @property
+    def equations(self) -> tuple[sp.Eq, ...]:
+        """P(t), the rates of the symbols in it, and J for an invertible F."""
+        whole = defined("P(t)", self.value), defined("J", self.invertible)
+        return (whole[0], *self.clock.equations, whole[1])
 
 
 @cache

@@ -8,7 +8,7 @@ from itertools import permutations
 import sympy as sp
 
 from flowkit.claim import Claim, Verdict
-from flowkit.symbolic.derivation import Derivation, Variable, derive, mathml, vanishing
+from flowkit.symbolic.derivation import Derivation, Variable, defined, derive, mathml, vanishing
 from flowkit.symbolic.expansions import (
     ETA,
     Series,
@@ -132,6 +132,14 @@ class StochasticDerivation:
     covariance: sp.ImmutableMatrix
     source: str
     claims: tuple[Claim, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def equations(self) -> tuple[sp.Eq, ...]:
+        """The drift of each symbol, and the entries of the covariance on and above the diagonal."""
+        size = self.covariance.rows
+        pairs = [(i, j) for i in range(size) for j in range(i, size)]
+        entries = (defined(rf"\Sigma_{{{i + 1}{j + 1}}}", self.covariance[i, j]) for i, j in pairs)
+        return *self.drift.equations, *entries
 
 
 @cache

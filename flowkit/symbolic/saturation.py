@@ -10,7 +10,7 @@ from functools import cache
 import sympy as sp
 
 from flowkit.claim import Claim, Verdict
-from flowkit.symbolic.derivation import mathml, vanishing
+from flowkit.symbolic.derivation import defined, mathml, vanishing
 from flowkit.symbolic.factorization import singular_value_flow
 
 SOURCE = "Arora, Cohen, Hu, Luo 2019, arXiv:1905.13655, section 3.2"
@@ -43,6 +43,16 @@ class TwoCoordinates:
     limit: sp.Expr
     source: str
     claims: tuple[Claim, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        """What was derived."""
+        return f"two singular values, depth {self.depth}"
+
+    @property
+    def equations(self) -> tuple[sp.Eq, ...]:
+        """The path, and where it ends."""
+        return defined("s_{r}", self.value), defined(r"s_{r}(\infty)", self.limit)
 
 
 @cache

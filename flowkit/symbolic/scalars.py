@@ -10,7 +10,7 @@ from functools import cache
 import sympy as sp
 
 from flowkit.claim import Claim, Verdict
-from flowkit.symbolic.derivation import TIME, Derivation, derive, mathml, vanishing
+from flowkit.symbolic.derivation import TIME, Derivation, defined, derive, mathml, vanishing
 
 SOURCE = "Tarmoun et al. 2021, scalar factors; Saxe et al. 2014, arXiv:1312.6120"
 U, V, TARGET = sp.symbols("u v s", real=True)
@@ -41,6 +41,17 @@ class ScalarFactors:
     value: sp.Expr
     source: str
     claims: tuple[Claim, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        """What was derived."""
+        return "two scalar factors"
+
+    @property
+    def equations(self) -> tuple[sp.Eq, ...]:
+        """The rate of the product, the time and the product at a time."""
+        parts = {r"\dot{z}": self.rate, "t": self.time, "z(t)": self.value}
+        return tuple(defined(name, value) for name, value in parts.items())
 
 
 @cache

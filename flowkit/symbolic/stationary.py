@@ -9,7 +9,7 @@ from functools import cache
 import sympy as sp
 
 from flowkit.claim import Claim, Verdict
-from flowkit.symbolic.derivation import Derivation, mathml, vanishing
+from flowkit.symbolic.derivation import Derivation, defined, mathml, vanishing
 from flowkit.symbolic.factorization import singular_value_flow
 from flowkit.symbolic.spectral import M_QR, M_QY, M_RQ, M_XQ, S_Q, S_R, singular_vector_flow
 
@@ -40,6 +40,17 @@ class StationaryVectors:
     source: str
     claims: tuple[Claim, ...] = field(default=(), compare=False, repr=False)
 
+    @property
+    def name(self) -> str:
+        """What was derived."""
+        return f"stationary singular vectors, depth {self.depth}"
+
+    @property
+    def equations(self) -> tuple[sp.Eq, ...]:
+        """The entries of the gradient at which no vector turns."""
+        names = ("M_{rq}", "M_{qr}", "M_{xq}", "M_{qy}")
+        return tuple(defined(*pair) for pair in zip(names, self.entries, strict=True))
+
 
 @dataclass(frozen=True)
 class RankPreservation:
@@ -61,6 +72,16 @@ class RankPreservation:
     exponent: sp.Expr
     source: str
     claims: tuple[Claim, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        """What was derived."""
+        return f"rank preservation, depth {self.depth}"
+
+    @property
+    def equations(self) -> tuple[sp.Eq, ...]:
+        """The rate of the logarithm of a singular value."""
+        return (defined(r"d(\log s)/dt", self.log_rate),)
 
 
 @cache

@@ -41,6 +41,16 @@ class TwoLayerRiccati:
     source: str
     claims: tuple[Claim, ...] = field(default=(), compare=False, repr=False)
 
+    @property
+    def name(self) -> str:
+        """What was derived."""
+        return "two lambda-balanced layers"
+
+    @property
+    def equations(self) -> tuple[sp.Eq, ...]:
+        """The Riccati equation."""
+        return self.riccati.equations
+
 
 @cache
 def two_layer_riccati() -> TwoLayerRiccati:
