@@ -11,7 +11,6 @@ from functools import cache
 import sympy as sp
 
 from flowkit.claim import Claim, Verdict
-from flowkit.symbolic.derivation import vanishing
 from flowkit.symbolic.duals import dual
 from flowkit.symbolic.kernel_recursions import (
     NormalisedDual,
@@ -244,4 +243,11 @@ def check_single_entry(recursion: ConvolutionalRecursion) -> Verdict:
         )
         total = [s + value / (4 if pooled else 1) for s, value in zip(total, values, strict=True)]
     pairs = zip(recursion.evaluate(x, z), total, strict=True)
-    return vanishing(*(sp.expand(one - other) for one, other in pairs))
+    wrong = sum(sp.expand(one - other) != 0 for one, other in pairs)
+    return Verdict(  # `simplify` would not end on what is left of a wrong recursion
+        passed=wrong == 0,
+        kind="proved",
+        measured=f"{wrong} of 2 kernels differ",
+        expected="0 of 2 kernels differ",
+        numbers={"kernels that differ": wrong},
+    )
