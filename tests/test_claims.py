@@ -13,6 +13,7 @@ from flowkit.claim import Claim, Verdict
 from flowkit.claims import (
     all_claims,
     completion,
+    derivations,
     factorization,
     implicit_bias,
     kernels as kernel_claims,
@@ -142,6 +143,18 @@ def test_a_coarse_flow_breaks_the_tail(monkeypatch):
 def test_few_stages_break_the_number_of_products(monkeypatch):
     monkeypatch.setattr(policy, "LINEAR_POLICY", policy.POLICY)
     assert not stiffness._check_products().passed
+
+
+def test_a_derivation_with_a_false_claim_fails(monkeypatch):
+    flow = symbolic.factor_flow(2)
+    wrong = symbolic.balancedness.conservation_claim(
+        flow.conserved[0], dict(zip(flow.state, reversed(flow.state), strict=True))
+    )
+    assert derivations._check(flow).kind == "proved"
+    broken = derivations._check(dataclasses.replace(flow, claims=(*flow.claims, wrong)))
+    assert not broken.passed
+    assert broken.numbers["failed"] == 1
+    assert not derivations._check(dataclasses.replace(flow, claims=())).passed
 
 
 def _made_up(name, outcome):

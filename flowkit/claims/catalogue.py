@@ -2,6 +2,7 @@
 
 from flowkit.claim import Claim
 from flowkit.claims.completion import completion_claims
+from flowkit.claims.derivations import derivation_claims
 from flowkit.claims.factorization import factorization_claims
 from flowkit.claims.implicit_bias import implicit_bias_claims
 from flowkit.claims.kernels import kernel_claims
@@ -15,7 +16,7 @@ def all_claims(*, quick: bool = False) -> tuple[Claim, ...]:
 
     Args:
         quick: Fewer depths, splits and images, under the same bounds, and without the claims on
-            two layers, on implicit bias and on stiff flows.
+            two layers, on implicit bias, on stiff flows and of other derivations.
 
     Returns:
         Claims with unique names.
@@ -25,5 +26,14 @@ def all_claims(*, quick: bool = False) -> tuple[Claim, ...]:
         *training_claims(quick=quick),
         *completion_claims(quick=quick),
         *kernel_claims(quick=quick),
-        *(() if quick else (*two_layer_claims(), *implicit_bias_claims(), *stiffness_claims())),
+        *(() if quick else _longer_claims()),
+    )
+
+
+def _longer_claims() -> tuple[Claim, ...]:
+    return (
+        *two_layer_claims(),
+        *implicit_bias_claims(),
+        *stiffness_claims(),
+        *derivation_claims(),
     )
