@@ -30,8 +30,10 @@ def lower_mode(solution: ModeSolution) -> Callable:
     if isinstance(solution.depth, sp.Symbol):
         return _with_depth(_inverse_of_real_depth(solution, solution.depth))
     value = solution.value
-    elementary = value is not None and not value.has(sp.LambertW)
-    solve = _explicit(value) if elementary else _inverse(solution)
+    if value is None or value.has(sp.LambertW):
+        solve = _inverse(solution)
+    else:
+        solve = _explicit(value)
 
     def mode(t: Real, start: Real, target: Real) -> Float[Array, "..."]:
         return solve(*_checked(t, start, target))

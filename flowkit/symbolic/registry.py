@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 import sympy as sp
 
@@ -61,7 +62,7 @@ REGISTRY: dict[str, Callable[..., Derived]] = {
     "two-coordinates": two_coordinates,
     "two-layer-riccati": two_layer_riccati,
     "two-layer-solution": riccati_solution,
-    **{f"dual-{name}": partial(dual, name) for name in DUALS},
+    **{f"dual-{name}": cast(Callable[..., Derived], partial(dual, name)) for name in DUALS},
     **{f"{name.replace(' ', '-')}-rule": partial(rule_flow, name) for name in RULES},
 }
 
