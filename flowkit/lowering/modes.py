@@ -30,10 +30,7 @@ def lower_mode(solution: ModeSolution) -> Callable:
     if isinstance(solution.depth, sp.Symbol):
         return _with_depth(_inverse_of_real_depth(solution, solution.depth))
     value = solution.value
-    if value is None or value.has(sp.LambertW):
-        solve = _inverse(solution)
-    else:
-        solve = _explicit(value)
+    solve = _inverse(solution) if value is None or value.has(sp.LambertW) else _explicit(value)
 
     def mode(t: Real, start: Real, target: Real) -> Float[Array, "..."]:
         return solve(*_checked(t, start, target))
