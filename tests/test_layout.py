@@ -24,7 +24,7 @@ ROOMS = {
     "optax": ("dynamics/",),
     "matplotlib": ("report/",),
 }
-SYMBOLIC_KNOWS = {"sympy", "flowkit", "numpy"}
+SYMBOLIC_KNOWS = {"sympy", "mpmath", "flowkit", "numpy"}  # mpmath is what SymPy computes with
 HEAVY = ("matplotlib", "sklearn", "cvxpy", "dask", "xarray", "netCDF4", "zarr")
 LONGEST_FILE = 300
 

@@ -99,7 +99,7 @@ def _described(trajectory: Trajectory) -> str:
     return f"{trajectory.result.reason} in {steps} steps ({phases})"
 
 
-def _counts(trajectory: Trajectory) -> dict[str, float]:
+def _counts(trajectory: Trajectory) -> dict[str, int | float]:
     return {
         "accepted steps": trajectory.stats["num_accepted_steps"],
         "evaluations": trajectory.stats["num_evaluations"],

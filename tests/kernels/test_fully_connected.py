@@ -106,5 +106,5 @@ def test_a_depth_that_is_no_integer_is_refused():
 
 
 def test_unknown_activation_is_refused():
-    with pytest.raises(ValueError, match=r"`activation` must be one of .* `'softplus'`"):
-        FullyConnected(3, "softplus")
+    with pytest.raises(ValueError, match=r"`activation` must be one of .* `'tangent'`"):
+        FullyConnected(3, "tangent")
