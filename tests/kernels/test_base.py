@@ -11,7 +11,7 @@ import pytest
 from flowkit.kernels import AbstractKernel, Convolutional, FullyConnected
 
 ROUNDING = 1e-13  # relative; the same sums in another order
-ROUNDING_IN_SINGLE = 1e-4  # of equal inputs: the angle of a correlation of 1 has half the digits
+ROUNDING_IN_SINGLE = 1e-4  # of equal inputs: angles near zero have half of the digits
 
 KERNELS = {
     "fully connected": (lambda: FullyConnected(3), (5,)),
