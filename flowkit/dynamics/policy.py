@@ -122,7 +122,7 @@ def _should_be_replaced(
     solver: dfx.AbstractSolver, dense: PyTree, state: PyTree
 ) -> Bool[Array, ""]:
     """Whether a step of this solver speaks for the other one of the policy."""
-    raise NotImplementedError(f"There is no policy for {type(solver).__name__}.")
+    raise TypeError(f"There is no policy for a `{type(solver).__name__}`.")
 
 
 @_should_be_replaced.register
