@@ -42,7 +42,10 @@ from flowkit.fields import (
 )
 from flowkit.lowering import LoweringError as LoweringError, lower as lower
 from flowkit.minibatches import Minibatches as Minibatches
-from flowkit.problems import MatrixCompletion as MatrixCompletion
+from flowkit.problems import (
+    MatrixCompletion as MatrixCompletion,
+    MatrixSensing as MatrixSensing,
+)
 from flowkit.spectrum import Spectrum as Spectrum
 from flowkit.trajectory import Result as Result, Trajectory as Trajectory
 

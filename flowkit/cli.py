@@ -82,8 +82,8 @@ def derive(
     ] = False,
 ) -> None:
     """Derive equations from scratch, and print them or check what is claimed of them."""
-    from flowkit.symbolic.presentation import latex, markdown
-    from flowkit.symbolic.registry import derive_by_name, parse_depth, table_of_contents
+    from flowkit.registry import derive_by_name, table_of_contents
+    from flowkit.symbolic.presentation import latex, markdown, parse_depth
 
     if list_names or name is None:
         typer.echo(table_of_contents())
@@ -101,8 +101,11 @@ def derive(
 
 
 def _check_and_exit(claims: Sequence[Claim]) -> None:
+    import jax
+
     from flowkit.claims.verification import check_claims
 
+    jax.config.update("jax_enable_x64", val=True)
     report = check_claims(claims, Console(quiet=True))
     Console().print(report.table())
     raise typer.Exit(_status(report))

@@ -17,6 +17,7 @@ from flowkit.claims import (
     factorization,
     implicit_bias,
     kernels as kernel_claims,
+    nuclear_norm,
     stiffness,
     training,
     two_layers,
@@ -114,6 +115,28 @@ def test_the_other_sign_of_lambda_breaks_the_two_layer_solution(monkeypatch):
     wrong = lambda Q, target, balance, time: right(Q, target, -balance, time)
     monkeypatch.setattr(two_layers, "closed_form", wrong)
     assert not two_layers._check_balances().passed
+
+
+def test_a_single_layer_breaks_the_least_nuclear_norm(monkeypatch):
+    """Depth 1 comes to the least Frobenius norm."""
+    right = nuclear_norm.initial.identity
+    wrong = lambda problem, depth, scale: right(problem, 1, scale)
+    monkeypatch.setattr(nuclear_norm.initial, "identity", wrong)
+    assert not nuclear_norm._check_least_norm().passed
+
+
+def test_a_sign_breaks_the_least_nuclear_norm(monkeypatch):
+    """Measurements whose dual solution has another slack fall at another order."""
+    monkeypatch.setattr(nuclear_norm, "MEASUREMENTS", nuclear_norm.MEASUREMENTS * [1, 1, 1, -1])
+    monkeypatch.setattr(nuclear_norm, "DEPTHS", (2,))
+    assert nuclear_norm._check_least_norm().passed  # that slack is not the smallest
+    monkeypatch.setattr(nuclear_norm, "MEASUREMENTS", nuclear_norm.MEASUREMENTS * [1, 1, -1, 1])
+    assert not nuclear_norm._check_least_norm().passed
+
+
+def test_a_convex_power_breaks_the_largest_quasi_norm(monkeypatch):
+    monkeypatch.setattr(nuclear_norm, "POWER", 2.0)
+    assert not nuclear_norm._check_quasi_norm().passed
 
 
 def test_a_start_of_negative_determinant_breaks_the_divergence(monkeypatch):

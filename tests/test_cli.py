@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 from flowkit.claim import Claim, Verdict
 from flowkit.claims import verification
 from flowkit.cli import app
+from flowkit.registry import REGISTRY
 from flowkit.symbolic import factor_flow
-from flowkit.symbolic.registry import REGISTRY
 
 
 def _claims(*outcomes):

@@ -6,6 +6,7 @@ from flowkit.claims.derivations import derivation_claims
 from flowkit.claims.factorization import factorization_claims
 from flowkit.claims.implicit_bias import implicit_bias_claims
 from flowkit.claims.kernels import kernel_claims
+from flowkit.claims.nuclear_norm import nuclear_norm_claims
 from flowkit.claims.stiffness import stiffness_claims
 from flowkit.claims.training import training_claims
 from flowkit.claims.two_layers import two_layer_claims
@@ -33,6 +34,7 @@ def all_claims(*, quick: bool = False) -> tuple[Claim, ...]:
 def _longer_claims() -> tuple[Claim, ...]:
     return (
         *two_layer_claims(),
+        *nuclear_norm_claims(),
         *implicit_bias_claims(),
         *stiffness_claims(),
         *derivation_claims(),

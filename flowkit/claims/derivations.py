@@ -1,8 +1,8 @@
 """Claims that derivations make of themselves: one entry for each derivation of the registry."""
 
 from flowkit.claim import Claim, Verdict
+from flowkit.registry import REGISTRY, derive_by_name
 from flowkit.symbolic.presentation import Derived
-from flowkit.symbolic.registry import REGISTRY, derive_by_name
 
 
 def derivation_claims() -> tuple[Claim, ...]:

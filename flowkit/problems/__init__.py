@@ -4,3 +4,4 @@ from flowkit.problems.completion import (
     AbstractProblem as AbstractProblem,
     MatrixCompletion as MatrixCompletion,
 )
+from flowkit.problems.sensing import MatrixSensing as MatrixSensing

@@ -11,6 +11,9 @@ X, Y = sp.symbols("x y", real=True)
 WELL = (X - 1) ** 2 / 2 + (Y - X**2) ** 2
 """A well with a curved floor: its third derivatives are not zero."""
 
+CUBIC = X**3 - X
+"""An activation without a kink or a bound."""
+
 EXAMPLES = (WELL, (X * Y - 1) ** 2 / 2)
 """Two losses that do not share their minimum."""
 

@@ -13,6 +13,9 @@ _SPECIAL = re.compile(r"`[^`]*`|[\\*~$]|<(?=[A-Za-z/!?])|(?<![^\W_])_")
 _LIST_MARKER = re.compile(r"[-+*=#>] ")
 
 
+Depth = int | sp.Symbol
+
+
 @runtime_checkable
 class Derived(Protocol):
     """What every result of the symbolic room can say about itself."""
@@ -36,6 +39,18 @@ class Derived(Protocol):
     def claims(self) -> tuple[Claim, ...]:
         """What is stated about it, each with a check."""
         ...
+
+
+def parse_depth(text: str) -> Depth:
+    """A depth as it is typed: digits are a number, a name is a symbol that stands for any."""
+    if text.isidentifier():
+        return sp.Symbol(text, integer=True, positive=True)
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(
+            f"Argument `depth` must be a number or a letter, but it is {text!r}."
+        ) from None
 
 
 def latex(equations: Sequence[sp.Eq]) -> str:

@@ -4,10 +4,13 @@ Source: Trefethen, Weideman 2014 (The exponentially convergent trapezoidal rule)
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import sympy as sp
+
+from flowkit.claim import Claim
+from flowkit.symbolic.gaussian import COV, VAR_U, VAR_V
 
 REACH = 10.0  # deviations; the standard normal density is 8e-23 there
 NODES = 128
@@ -29,6 +32,7 @@ class QuadratureDual:
         kinked: Whether a derivative of s jumps at 0.
         nodes: Nodes per dimension; an even number.
         source: The rule.
+        claims: What was stated of it, by `flowkit.lowering.rule_claim`, which can compute it.
     """
 
     name: str
@@ -36,11 +40,33 @@ class QuadratureDual:
     kinked: bool = False
     nodes: int = NODES
     source: str = "trapezoidal rule (smooth) or polar Gauss-Legendre rule (kink at 0)"
+    claims: tuple[Claim, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def row(self) -> int:
         """The number of nodes that are evaluated at once."""
         return 4 * (self.nodes // 2) if self.kinked else self.nodes
+
+    @property
+    def equations(self) -> tuple[sp.Eq, ...]:
+        """Both expectations as integrals, which no closed form replaces."""
+        x = sp.Symbol("x", real=True)
+        stated = isinstance(self.function, sp.Lambda)
+        s = self.function(x) if stated else sp.Function(self.name)(x)
+        return tuple(
+            sp.Eq(sp.Symbol(name), _expectation(function, x), evaluate=False)
+            for name, function in ((r"\kappa", s), (r"\dot{\kappa}", s.diff(x)))
+        )
+
+
+def _expectation(function: sp.Expr, x: sp.Symbol) -> sp.Integral:
+    """E[f(u) f(v)] as an integral against the density of (u, v)."""
+    u, v = sp.symbols("u v", real=True)
+    determinant = VAR_U * VAR_V - COV**2
+    square = (VAR_V * u**2 - 2 * COV * u * v + VAR_U * v**2) / (2 * determinant)
+    density = sp.exp(-square) / (2 * sp.pi * sp.sqrt(determinant))
+    values = function.subs(x, u) * function.subs(x, v)
+    return sp.Integral(values * density, (u, -sp.oo, sp.oo), (v, -sp.oo, sp.oo))
 
 
 def normal_rule(nodes: int) -> tuple[np.ndarray, np.ndarray]:

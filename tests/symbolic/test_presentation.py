@@ -5,9 +5,9 @@ import re
 import pytest
 import sympy as sp
 
+from flowkit.registry import REGISTRY, derive_by_name, takes_depth
 from flowkit.symbolic import factor_flow, kernel_flow, mode_solution
-from flowkit.symbolic.presentation import display, escape, markdown
-from flowkit.symbolic.registry import REGISTRY, derive_by_name, parse_depth, takes_depth
+from flowkit.symbolic.presentation import display, escape, markdown, parse_depth
 
 
 def test_a_page_has_title_source_equations_and_claims():

@@ -2,12 +2,13 @@
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
-import sympy as sp
-
+from flowkit.lowering import rule_claim
 from flowkit.symbolic import instances
+from flowkit.symbolic.activations import ACTIVATIONS
 from flowkit.symbolic.breaking import decayed_factor_flow, step_defect
 from flowkit.symbolic.closed_forms import mode_solution
 from flowkit.symbolic.convolutional_recursions import cntk_recursion
@@ -18,7 +19,8 @@ from flowkit.symbolic.kernel_dynamics import kernel_flow
 from flowkit.symbolic.kernel_recursions import ntk_recursion
 from flowkit.symbolic.kernel_solution import kernel_solution, ridge_flow
 from flowkit.symbolic.operator import end_to_end_spectrum
-from flowkit.symbolic.presentation import Derived
+from flowkit.symbolic.presentation import Depth, Derived
+from flowkit.symbolic.quadrature import QuadratureDual
 from flowkit.symbolic.riccati import riccati_solution
 from flowkit.symbolic.rules import rule_flow
 from flowkit.symbolic.saturation import two_coordinates
@@ -28,12 +30,30 @@ from flowkit.symbolic.stationary import rank_preservation, stationary_vectors
 from flowkit.symbolic.two_layers import two_layer_riccati
 
 RULES = ("adagrad", "adam", "heavy ball", "momentum", "nesterov", "rmsprop", "sign")
-DUALS = ("abs", "cos", "erf", "exp", "gaussian", "gelu", "identity", "relu", "sin", "step")
-
 DEFAULT_DEPTH = 3
 
+Derivable = Callable[..., Derived]
+
+
+def _dual(*activation: Any, **parameters: int) -> Derivable:
+    """The dual of an activation; where it is an integration rule, with what numbers say of it."""
+
+    def derived() -> Derived:
+        found = dual(*activation, **parameters)
+        if isinstance(found, QuadratureDual):
+            return cast(Derived, replace(found, claims=(rule_claim(found),)))
+        return cast(Derived, found)
+
+    return derived
+
+
+DUALS = {name.replace("_", "-"): _dual(name) for name in ACTIVATIONS} | {
+    "polynomial": _dual(instances.CUBIC),
+    "relu-squared": _dual("relu", power=2),
+}
+
 # Name -> a function of `depth`, or of nothing where depth plays no part.
-REGISTRY: dict[str, Callable[..., Derived]] = {
+REGISTRY: dict[str, Derivable] = {
     "cntk-recursion": cntk_recursion,
     "cntk-flatten-recursion": partial(cntk_recursion, readout="flatten"),
     "decayed-factor-flow": decayed_factor_flow,
@@ -62,7 +82,7 @@ REGISTRY: dict[str, Callable[..., Derived]] = {
     "two-coordinates": two_coordinates,
     "two-layer-riccati": two_layer_riccati,
     "two-layer-solution": riccati_solution,
-    **{f"dual-{name}": cast(Callable[..., Derived], partial(dual, name)) for name in DUALS},
+    **{f"dual-{name}": derived for name, derived in DUALS.items()},
     **{f"{name.replace(' ', '-')}-rule": partial(rule_flow, name) for name in RULES},
 }
 
@@ -79,19 +99,7 @@ def table_of_contents() -> str:
     return "\n".join(f"{name:<{width}}{note}".rstrip() for name, note in notes.items())
 
 
-def parse_depth(text: str) -> int | sp.Symbol:
-    """A depth as it is typed: digits are a number, a name is a symbol that stands for any."""
-    if text.isidentifier():
-        return sp.Symbol(text, integer=True, positive=True)
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(
-            f"Argument `depth` must be a number or a letter, but it is {text!r}."
-        ) from None
-
-
-def derive_by_name(name: str, depth: int | sp.Symbol | None = None) -> Derived:
+def derive_by_name(name: str, depth: Depth | None = None) -> Derived:
     """Derive a result by its name in `REGISTRY`.
 
     Args:

@@ -1,0 +1,107 @@
+"""Matrix sensing: a matrix is to be found from its inner products with known ones."""
+
+from typing import final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Float, PRNGKeyArray, Scalar
+
+from flowkit.problems.completion import AbstractProblem
+
+
+@final
+class MatrixSensing(AbstractProblem):
+    """Inner products of a matrix with known ones, with the mean of squares as loss.
+
+    loss(W) = 1/m sum_k (<A_k, W> - value_k)^2 over the m measurements. They are stored densely.
+
+    Attributes:
+        measurements: The matrices A_k.
+        values: The measured <A_k, W>.
+        shape: Rows and columns of the matrix.
+    """
+
+    measurements: Float[Array, "measured out in"]
+    values: Float[Array, " measured"]
+    shape: tuple[int, int] = eqx.field(static=True)
+
+    def __init__(self, measurements, values):
+        """Collect measurements.
+
+        Args:
+            measurements: The matrices A_k, along the first axis.
+            values: A real value for each.
+
+        Raises:
+            ValueError: there are no measurements, they are no matrices, their number is not that
+                of the values, or an entry is complex or not finite.
+        """
+        self.measurements = _checked("measurements", measurements, 3)
+        self.values = _checked("values", values, 1)
+        if len(self.values) != len(self.measurements):
+            raise ValueError(
+                f"Argument `values` must hold a value for each of {len(self.measurements)} "
+                f"measurements, but it holds {len(self.values)}."
+            )
+        self.shape = (self.measurements.shape[1], self.measurements.shape[2])
+
+    @classmethod
+    def from_matrix(
+        cls, target: Float[Array | np.ndarray, "out in"], *, measured: int, key: PRNGKeyArray
+    ) -> "MatrixSensing":
+        """Measure a known matrix by independent Gaussian matrices.
+
+        Args:
+            target: The matrix.
+            measured: The number of measurements.
+            key: Draws them. Entries have deviation (rows columns)^(-1/2), so that the mean of
+                squares is |W - target|_F^2 / (rows columns) on average.
+
+        Returns:
+            The sensing problem.
+
+        Raises:
+            ValueError: `target` is no matrix of finite values, or `measured` is no positive number.
+
+        Source:
+            The sensing experiments of arXiv:1905.13655.
+        """
+        target = _checked("target", target, 2)
+        if isinstance(measured, bool) or not isinstance(measured, int) or measured < 1:
+            raise ValueError(
+                f"Argument `measured` must be a positive integer, but it is {measured!r}."
+            )
+        draws = jax.random.normal(key, (measured, *target.shape), target.dtype)
+        measurements = draws / target.size**0.5
+        return cls(measurements, jnp.einsum("kij,ij->k", measurements, target))
+
+    def loss(self, product: Float[Array, "out in"]) -> Scalar:
+        """Mean of squared residuals over the measurements.
+
+        Raises:
+            ValueError: `product` does not have the problem's shape.
+        """
+        if product.shape != self.shape:
+            raise ValueError(
+                f"Argument `product` must have shape {self.shape}, but it has {product.shape}."
+            )
+        measured = jnp.einsum("kij,ij->k", self.measurements, product)
+        return jnp.mean((measured - self.values) ** 2)
+
+
+def _checked(name: str, values, rank: int) -> Float[Array, "..."]:
+    """Real, finite, not empty and of the right rank, as floats."""
+    array = values if isinstance(values, Tracer) else np.asarray(values)
+    if array.ndim != rank or 0 in array.shape:
+        raise ValueError(
+            f"Argument `{name}` must be a non-empty array with {rank} axes, but its shape is "
+            f"{array.shape}."
+        )
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"Argument `{name}` must be real, but its type is {array.dtype}.")
+    if not isinstance(array, Tracer) and not np.isfinite(array).all():
+        raise ValueError(f"Argument `{name}` must be finite, but it holds nan or infinity.")
+    return jnp.asarray(array, dtype=jnp.zeros(()).dtype)
