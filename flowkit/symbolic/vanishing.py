@@ -1,0 +1,98 @@
+"""Proofs that expressions vanish: a number refutes, only algebra proves."""
+
+import random
+from collections.abc import Mapping
+
+import sympy as sp
+from sympy.core.function import AppliedUndef, UndefinedFunction
+
+from flowkit.claim import Verdict
+
+POINTS = 2  # a wrong formula is wrong almost everywhere; the second is for singular ones
+DIGITS = 30
+CLEAR = 1e-12  # of the largest term: 30 digits leave less of a difference that is zero
+
+Point = Mapping[sp.Symbol, sp.Rational]
+
+
+def vanishing(*defects: sp.Expr) -> Verdict:
+    """A proof that expressions simplify to zero, or where the first of the others does not.
+
+    `simplify` may take minutes over an expression that is not zero. So every defect is evaluated
+    first, and one that is clearly not zero has failed; one that may be is left to `simplify`.
+    """
+    found = [counterexample(sp.sympify(defect)) for defect in defects]
+    if failed := next(filter(None, found), None):
+        measured = "defect " + failed
+    else:
+        left = [sp.simplify(defect) for defect in defects]
+        measured = "defects " + ", ".join(map(str, left))
+    return Verdict(
+        passed=failed is None and all(defect == 0 for defect in left),
+        kind="proved",
+        measured=measured,
+        expected="defects " + ", ".join("0" for _ in defects),
+    )
+
+
+def vanishes(defect: sp.Expr) -> bool:
+    """Whether an expression simplifies to zero; at once where it clearly does not."""
+    return vanishing(defect).passed
+
+
+def counterexample(defect: sp.Expr) -> str | None:
+    """A point at which an expression is clearly not zero, in words; None where none was found.
+
+    Symbols are drawn as they are declared (positive, integer, ..), functions that are not defined
+    become sines. None is no proof: the expression may vanish, or be singular or tiny at the points.
+    """
+    defect = _without_undefined(defect)
+    symbols = sorted(defect.free_symbols, key=lambda symbol: symbol.name)
+    if not all(isinstance(symbol, sp.Symbol) for symbol in symbols):
+        return None
+    draw = random.Random(0)
+    for _ in range(POINTS):
+        point = {symbol: _drawn(symbol, draw) for symbol in symbols}
+        value = _value(defect, point)
+        if value is not None and abs(value) > CLEAR * _largest_term(defect, point):
+            where = ", ".join(f"{symbol} = {number}" for symbol, number in point.items())
+            return f"{sp.N(value, 5)}" + (f" at {where}" if where else "")
+    return None
+
+
+def _without_undefined(defect: sp.Expr) -> sp.Expr:
+    """With sin(x + 2 y + ..) + 2 for each f(x, y, ..): positive, and no two derivatives alike."""
+    kinds = sorted({applied.func for applied in defect.atoms(AppliedUndef)}, key=str)
+    for place, kind in enumerate(kinds):
+        defect = defect.replace(kind, _stand_in(kind, place))
+    return defect.doit() if kinds else defect
+
+
+def _stand_in(kind: UndefinedFunction, place: int):
+    phase = sp.Rational(place + 1, 3)
+    return lambda *args: 2 + sp.sin(phase + sp.Add(*(n * x for n, x in enumerate(args, 1))))
+
+
+def _drawn(symbol: sp.Symbol, draw: random.Random) -> sp.Rational:
+    if symbol.is_integer:
+        odd = draw.random() < 0.5 if symbol.is_odd is None else symbol.is_odd
+        size = sp.Integer(2 * draw.randint(1, 3) + int(odd))
+    else:
+        size = sp.Rational(draw.randint(5, 40), draw.choice((11, 13, 17, 19)))
+    may_be_negative = symbol.is_nonnegative is None and symbol.is_positive is None
+    return -size if symbol.is_nonpositive or (may_be_negative and draw.random() < 0.5) else size
+
+
+def _value(expression: sp.Expr, point: Point) -> sp.Expr | None:
+    """The value in DIGITS digits, if it is a finite number."""
+    try:
+        value = expression.evalf(DIGITS, subs=dict(point))
+    except (ArithmeticError, ValueError, TypeError, NotImplementedError, AttributeError):
+        return None
+    return value if value.is_number and value.is_finite else None
+
+
+def _largest_term(expression: sp.Expr, point: Point) -> sp.Expr | int:
+    """At least 1: what is small all over is left to algebra."""
+    values = (_value(term, point) for term in sp.Add.make_args(expression))
+    return max(1, *(abs(value) for value in values if value is not None))
