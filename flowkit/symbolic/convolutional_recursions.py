@@ -11,6 +11,7 @@ from functools import cache
 import sympy as sp
 
 from flowkit.claim import Claim, Verdict
+from flowkit.symbolic.convolutional_values import published_claim
 from flowkit.symbolic.duals import dual
 from flowkit.symbolic.kernel_recursions import (
     NormalisedDual,
@@ -189,8 +190,8 @@ def cntk_recursion(
             "flatten" (CNTK-V) and false for "gap" (CNTK-GAP), as published.
 
     Returns:
-        The recursion, with claims for its step and for filters of one entry. The NTK drives
-        du/dt = -K (u - y) under 1/2 the sum of squares.
+        The recursion, with claims for its step, for filters of one entry and, as published with
+        ReLU, for its values. The NTK drives du/dt = -K (u - y) under 1/2 the sum of squares.
 
     Raises:
         ValueError: an argument is out of its range or unknown.
@@ -214,7 +215,25 @@ def cntk_recursion(
         step=induction_step(filter_size**2),
         source=SOURCE,
     )
-    return replace(recursion, claims=(step_claim(filter_size**2), single_entry_claim(recursion)))
+    return replace(recursion, claims=_claims(recursion))
+
+
+def _claims(recursion: ConvolutionalRecursion) -> tuple[Claim, ...]:
+    claims = (step_claim(recursion.filter_size**2), single_entry_claim(recursion))
+    published = recursion.train_ends == (recursion.readout == "flatten")
+    published &= recursion.activation == "relu"
+    return (*claims, values_claim(recursion)) if published else claims
+
+
+def values_claim(recursion: ConvolutionalRecursion) -> Claim:
+    """The claim that a recursion has the values of the published one."""
+    return published_claim(
+        recursion.name,
+        recursion.depth,
+        recursion.filter_size,
+        recursion.readout,
+        recursion.evaluate,
+    )
 
 
 def single_entry_claim(recursion: ConvolutionalRecursion) -> Claim:
