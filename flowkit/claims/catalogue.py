@@ -6,6 +6,7 @@ from flowkit.claims.derivations import derivation_claims
 from flowkit.claims.factorization import factorization_claims
 from flowkit.claims.implicit_bias import implicit_bias_claims
 from flowkit.claims.kernels import kernel_claims
+from flowkit.claims.steps import step_claims
 from flowkit.claims.stiffness import stiffness_claims
 from flowkit.claims.training import training_claims
 from flowkit.claims.two_layers import two_layer_claims
@@ -16,7 +17,7 @@ def all_claims(*, quick: bool = False) -> tuple[Claim, ...]:
 
     Args:
         quick: Fewer depths, splits and images, under the same bounds, and without the claims on
-            two layers, on implicit bias, on stiff flows and of other derivations.
+            two layers, on implicit bias, on steps, on stiff flows and of other derivations.
 
     Returns:
         Claims with unique names.
@@ -34,6 +35,7 @@ def _longer_claims() -> tuple[Claim, ...]:
     return (
         *two_layer_claims(),
         *implicit_bias_claims(),
+        *step_claims(),
         *stiffness_claims(),
         *derivation_claims(),
     )
