@@ -121,7 +121,7 @@ def test_balancedness_is_conserved_exactly(depth):
 
 
 @pytest.mark.parametrize("which", range(3))
-def test_the_layer_flow_fails_for_a_changed_sign_or_order(which):
+def test_the_layer_flow_fails_for_a_changed_sign_or_factor(which):
     flow = factor_flow(3)
     (G,), rates = flow.data, flow.rates
     assert layer_claim(flow.state, rates, G).check().passed

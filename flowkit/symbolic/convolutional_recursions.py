@@ -1,6 +1,6 @@
 """The neural tangent kernel of convolutional networks (CNTK), position by position.
 
-Source: Arora, Du, Hu, Li, Salakhutdinov, Wang 2019 (arXiv:1904.11955), section 4 and appendix H.
+Source: Arora, Du, Hu, Li, Salakhutdinov, Wang 2019 (arXiv:1904.11955), section 4.
 """
 
 import itertools
@@ -26,7 +26,7 @@ Position = tuple[int, int]
 Table = Mapping[tuple[Position, Position], sp.Expr]
 
 READOUTS = ("gap", "flatten")
-SOURCE = "Arora et al. 2019, arXiv:1904.11955, section 4 and appendix H"
+SOURCE = "Arora et al. 2019, arXiv:1904.11955, section 4"
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def cntk_recursion(
         ValueError: an argument is out of its range or unknown.
 
     Source:
-        arXiv:1904.11955, section 4 and appendix H. Checked by
+        arXiv:1904.11955, section 4. Checked by
         tests/symbolic/test_convolutional_recursions.py.
     """
     check_integer("depth", depth, least=2)

@@ -21,7 +21,7 @@ def price_claim(name: str, kappa: sp.Expr, kappa_dot: sp.Expr) -> Claim:
     return Claim(
         name=f"Price's theorem, {name}",
         statement="The derivative of E[s(u) s(v)] by the covariance is E[s'(u) s'(v)].",
-        source="Price 1958; arXiv:1602.05897, section 4",
+        source="Price 1958; arXiv:1602.05897",
         check=lambda: vanishing(sp.diff(kappa, COV) - kappa_dot),
         formulas=(mathml(kappa), mathml(kappa_dot)),
     )

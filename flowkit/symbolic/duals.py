@@ -80,7 +80,7 @@ def dual(activation: Activation, **parameters: sp.Expr | int | float) -> Dual:
         ValueError: `activation` is not among these, or does not have such parameters.
 
     Source:
-        Cho, Saul 2009, section 2; arXiv:1602.05897, section 4. Checked by tests/test_duals.py and
+        Cho, Saul 2009, section 2; arXiv:1602.05897. Checked by tests/test_duals.py and
         tests/symbolic/test_duals_*.py.
     """
     if isinstance(activation, DualActivation | QuadratureDual):

@@ -177,7 +177,7 @@ def ntk_recursion(depth: int, activation: str = "relu") -> KernelRecursion:
         ValueError: `depth` is not a positive integer, or `activation` is unknown.
 
     Source:
-        arXiv:1904.11955, section 3, equations 6 to 9. Checked by
+        arXiv:1904.11955, section 3. Checked by
         tests/symbolic/test_kernel_recursions.py.
     """
     check_integer("depth", depth, least=1)
@@ -226,7 +226,7 @@ def closed_sum_claim(recursion: KernelRecursion) -> Claim:
     return Claim(
         name=f"closed sum of the {recursion.name}",
         statement="Theta_L = sum_{h=1..L+1} Sigma_{h-1} prod_{h'=h..L} Sigma'_{h'}.",
-        source="Arora et al. 2019, arXiv:1904.11955, equation 9",
+        source="Arora et al. 2019, arXiv:1904.11955, section 3",
         check=lambda: vanishing(sp.expand(recursion.unrolled - published)),
         formulas=(mathml(sp.Eq(_theta(last), published)),),
     )

@@ -182,7 +182,7 @@ def rank_preservation(depth: int | sp.Symbol) -> RankPreservation:
         ValueError: `depth` is no such number.
 
     Source:
-        arXiv:1905.13655, Theorem 3, and the remarks on Lemma 2. Checked by
+        arXiv:1905.13655, Theorem 3. Checked by
         tests/symbolic/test_deep_linear_stationary.py.
     """
     flow = singular_value_flow(depth)  # refuses what is no depth

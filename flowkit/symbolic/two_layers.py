@@ -1,6 +1,6 @@
 """Two layers that are balanced up to a multiple of the identity obey a matrix Riccati equation.
 
-Sources: Braun, Domine, Fitzgerald, Saxe 2022; Domine et al. 2024 (arXiv:2409.14623), Theorem 1.
+Sources: Braun, Domine, Fitzgerald, Saxe 2022; Domine et al. 2024 (arXiv:2409.14623).
 """
 
 from dataclasses import dataclass, field, replace
@@ -15,7 +15,7 @@ from flowkit.symbolic.derivation import Derivation, derive, mathml
 from flowkit.symbolic.gradient import expand, rate_along
 from flowkit.symbolic.rewriting import coefficients, rewrite, words, zero_matrices
 
-SOURCE = "Braun et al. 2022; Domine et al. 2024, arXiv:2409.14623, Theorem 1"
+SOURCE = "Braun et al. 2022; Domine et al. 2024, arXiv:2409.14623"
 BALANCE = sp.Symbol("lambda", real=True)
 
 Blocks = tuple[tuple[MatrixExpr, MatrixExpr], tuple[MatrixExpr, MatrixExpr]]
@@ -68,7 +68,7 @@ def two_layer_riccati() -> TwoLayerRiccati:
         ArithmeticError: no x and y, or more than one pair, make the polynomial vanish.
 
     Source:
-        arXiv:2409.14623, Theorem 1. Checked by tests/symbolic/test_deep_linear_two_layers.py.
+        arXiv:2409.14623. Checked by tests/symbolic/test_deep_linear_two_layers.py.
     """
     layers = _layers()
     W_1, W_2 = layers.state
