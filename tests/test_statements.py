@@ -135,6 +135,7 @@ STATEMENTS = {
     },
     ("two-layer-riccati", LAYERS): {
         "A.12": ("Riccati equation of two", "test_the_other_sign_of_lambda_fails"),
+        "A.12 F is singular": ("singular generator", "test_the_other_sign_of_lambda_fails"),
         "A.12 F": ("generator of the Riccati", "test_the_other_sign_of_lambda_fails"),
     },
     ("two-layer-solution", LAYERS): {

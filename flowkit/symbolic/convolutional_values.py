@@ -5,6 +5,7 @@ Written out for one pair of images and apart from the derivation, of which it sh
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import mpmath
 import sympy as sp
@@ -14,7 +15,8 @@ from flowkit.claim import Claim, Verdict
 DIGITS = 30
 BOUND = 1e-20  # relative; both sides are evaluated to 30 digits
 Place = tuple[int, int]
-Table = Mapping[tuple[Place, Place], mpmath.mpf]
+Number = Any  # of mpmath, which has no annotations
+Table = Mapping[tuple[Place, Place], Number]
 Numbers = Sequence[Sequence[Sequence[sp.Rational]]]
 Evaluate = Callable[[Numbers, Numbers], tuple[sp.Expr, sp.Expr]]
 
@@ -55,7 +57,7 @@ def _check(evaluate: Evaluate, depth: int, filter_size: int, readout: str) -> Ve
     )
 
 
-def published_value(x: Numbers, z: Numbers, depth: int, size: int, readout: str) -> mpmath.mpf:
+def published_value(x: Numbers, z: Numbers, depth: int, size: int, readout: str) -> Number:
     """The kernel of two images, L = depth - 1 convolutions with filters of size x size entries."""
     pooled, last = readout == "gap", depth - 1
     cross, of_x, of_z = (_box(_inner(*pair), size) for pair in ((x, z), (x, x), (z, z)))

@@ -1,10 +1,11 @@
 """Proofs that expressions vanish: a number refutes, only algebra proves."""
 
+import functools
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import sympy as sp
-from sympy.core.function import AppliedUndef, UndefinedFunction
+from sympy.core.function import AppliedUndef
 
 from flowkit.claim import Verdict
 
@@ -21,16 +22,12 @@ def vanishing(*defects: sp.Expr) -> Verdict:
     `simplify` may take minutes over an expression that is not zero. So every defect is evaluated
     first, and one that is clearly not zero has failed; one that may be is left to `simplify`.
     """
-    found = [counterexample(sp.sympify(defect)) for defect in defects]
-    if failed := next(filter(None, found), None):
-        measured = "defect " + failed
-    else:
-        left = [sp.simplify(defect) for defect in defects]
-        measured = "defects " + ", ".join(map(str, left))
+    found = next(filter(None, map(counterexample, map(sp.sympify, defects))), None)
+    left = [] if found else [sp.simplify(defect) for defect in defects]
     return Verdict(
-        passed=failed is None and all(defect == 0 for defect in left),
+        passed=found is None and all(defect == 0 for defect in left),
         kind="proved",
-        measured=measured,
+        measured=f"defect {found}" if found else "defects " + ", ".join(map(str, left)),
         expected="defects " + ", ".join("0" for _ in defects),
     )
 
@@ -63,12 +60,13 @@ def counterexample(defect: sp.Expr) -> str | None:
 def _without_undefined(defect: sp.Expr) -> sp.Expr:
     """With sin(x + 2 y + ..) + 2 for each f(x, y, ..): positive, and no two derivatives alike."""
     kinds = sorted({applied.func for applied in defect.atoms(AppliedUndef)}, key=str)
-    for place, kind in enumerate(kinds):
-        defect = defect.replace(kind, _stand_in(kind, place))
-    return defect.doit() if kinds else defect
+    stood_in = functools.reduce(
+        lambda e, each: e.replace(each[1], _stand_in(each[0])), enumerate(kinds), defect
+    )
+    return stood_in.doit() if kinds else defect
 
 
-def _stand_in(kind: UndefinedFunction, place: int):
+def _stand_in(place: int) -> Callable[..., sp.Expr]:
     phase = sp.Rational(place + 1, 3)
     return lambda *args: 2 + sp.sin(phase + sp.Add(*(n * x for n, x in enumerate(args, 1))))
 
