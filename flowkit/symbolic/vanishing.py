@@ -60,7 +60,7 @@ def counterexample(defect: sp.Expr) -> str | None:
             total = mpmath.fsum(values)
         if values and abs(total) > CLEAR * max(1, *map(abs, values)):
             where = ", ".join(f"{symbol} = {number}" for symbol, number in point.items())
-            return mpmath.nstr(total, 5) + (f" at {where}" if where else "")
+            return f"{mpmath.nstr(total, 5)} at {where}" if where else f"{mpmath.nstr(total, 5)}"
     return None
 
 
