@@ -1,6 +1,6 @@
 """Saturation: why depth starves the weaker of two singular values that share a measurement.
 
-Arora, Cohen, Hu, Luo 2019, arXiv:1905.13655, section 3.2. Read from top to bottom: each step states
+Arora, Cohen, Hu, Luo 2019, arXiv:1905.13655. Read from top to bottom: each step states
 an equation, and asserts it.
 """
 

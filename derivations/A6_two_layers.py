@@ -1,6 +1,6 @@
 """Two layers in closed form, where they are balanced up to a multiple of the identity.
 
-Braun, Domine, Fitzgerald, Saxe 2022; Domine et al. 2024, arXiv:2409.14623, Theorem 1. Read from top
+Braun, Domine, Fitzgerald, Saxe 2022; Domine et al. 2024, arXiv:2409.14623. Read from top
 to bottom: each step states an equation, and asserts it for matrices of symbolic size.
 """
 

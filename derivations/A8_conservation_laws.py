@@ -1,6 +1,6 @@
 """Conservation laws: what the training of a model never changes, and how many such laws there are.
 
-Marcotte, Gribonval, Peyre 2023, arXiv:2307.00144, sections 3 and 4. Read from top to bottom: each
+Marcotte, Gribonval, Peyre 2023, arXiv:2307.00144. Read from top to bottom: each
 step states an equation, and asserts it exactly.
 """
 

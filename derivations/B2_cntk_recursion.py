@@ -1,6 +1,6 @@
 """The convolutional tangent kernel: a sum over equal shifts, derived from one layer.
 
-Arora, Du, Hu, Li, Salakhutdinov, Wang 2019, arXiv:1904.11955, sections 3 and 4 and appendix H. The
+Arora, Du, Hu, Li, Salakhutdinov, Wang 2019, arXiv:1904.11955, sections 3 and 4. The
 network is infinitely wide, with standard normal weights, zero padding and stride one.
 """
 

@@ -31,6 +31,18 @@ from flowkit.symbolic.two_layers import two_layer_riccati
 
 RULES = ("adagrad", "adam", "heavy ball", "momentum", "nesterov", "rmsprop", "sign")
 DEFAULT_DEPTH = 3
+ANY = sp.Symbol("N", integer=True, positive=True)
+
+# The depths at which a derivation is checked where these are more than the default.
+DEPTHS: dict[str, tuple[int | sp.Expr, ...]] = {
+    "end-to-end-spectrum": (2, 3, ANY),
+    "mode-solution": (1, 2, 3, 4, ANY, sp.oo),
+    "ntk-recursion": (2, 3, 4),
+    "rank-preservation": (2, 3, ANY),
+    "singular-vector-flow": (2, 3, 4, ANY),
+    "stationary-vectors": (2, 3, ANY),
+    "two-coordinates": (1, 2, 3, 4, ANY),
+}
 
 Derivable = Callable[..., Derived]
 
@@ -90,6 +102,13 @@ REGISTRY: dict[str, Derivable] = {
 def takes_depth(name: str) -> bool:
     """Whether a derivation depends on the number of weight layers."""
     return "depth" in inspect.signature(REGISTRY[name]).parameters
+
+
+def derive_for_checks(name: str) -> tuple[Derived, ...]:
+    """A derivation at every depth of `DEPTHS`, or else as `derive_by_name` gives it."""
+    if name in DEPTHS:
+        return tuple(REGISTRY[name](depth) for depth in DEPTHS[name])
+    return (derive_by_name(name),)
 
 
 def table_of_contents() -> str:

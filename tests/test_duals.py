@@ -12,7 +12,7 @@ import sympy as sp
 from flowkit.kernels import expectation
 from flowkit.lowering import lower
 from flowkit.symbolic import dual
-from flowkit.symbolic.dual_claims import limit_claim, price_claim
+from flowkit.symbolic.dual_claims import arc_cosine_claim, limit_claim, price_claim
 from flowkit.symbolic.gaussian import COV, VAR_U, VAR_V
 from flowkit.symbolic.polar import HalfPowers
 
@@ -37,7 +37,7 @@ DIFFERENCE = 1e-8  # central differences, step 1e-5: error step^2 and eps / step
 @pytest.mark.parametrize("name", NAMES)
 def test_every_claim_about_a_dual_is_proved(name):
     verdicts = [claim.check() for claim in dual(name).claims]
-    assert len(verdicts) == 3
+    assert len(verdicts) == (4 if name == "relu" else 3)
     assert all(verdict.passed and verdict.kind == "proved" for verdict in verdicts)
 
 
@@ -60,6 +60,16 @@ def test_a_changed_constant_breaks_the_claims():
     assert not limit_claim("wrong", "", wrong * relu.kappa, function).check().passed
     assert not limit_claim("wrong", "", offset, function).check().passed
     assert price_claim("offset", offset, relu.kappa_dot).check().passed
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_other_kernels_are_no_arc_cosines(which):
+    relu = dual("relu")
+    pair = relu.kappa, relu.kappa_dot
+    assert arc_cosine_claim(*pair).check().passed
+    for change in (lambda e: -e, lambda e: e.subs(COV, COV**2), lambda e: 2 * e):
+        wrong = [change(e) if i == which else e for i, e in enumerate(pair)]
+        assert not arc_cosine_claim(*wrong).check().passed
 
 
 def test_dual_is_derived_once():

@@ -12,6 +12,7 @@ from flowkit.symbolic import (
     derive,
     end_to_end_flow,
     factor_flow,
+    kernel_dynamics,
     kernel_flow,
     mode_solution,
     singular_value_flow,
@@ -23,7 +24,9 @@ from flowkit.symbolic.balancedness import (
     prove_product_rule,
 )
 from flowkit.symbolic.closed_forms import START, TARGET, VALUE
+from flowkit.symbolic.factorization import layer_claim
 from flowkit.symbolic.gradient import expand, gradient, rate_along
+from flowkit.symbolic.kernel_dynamics import SOLUTION, linearised_claim, solution_claim
 
 m, n, k = sp.symbols("m n k", integer=True, positive=True)
 A, X, Y, M = (MatrixSymbol(name, m, n) for name in "AXYM")
@@ -113,8 +116,19 @@ def test_factor_flow_is_the_chain_rule(depth):
 @pytest.mark.parametrize("depth", range(2, 7))
 def test_balancedness_is_conserved_exactly(depth):
     verdicts = [claim.check() for claim in factor_flow(depth).claims]
-    assert len(verdicts) == depth - 1
+    assert len(verdicts) == depth  # a law for each pair of neighbours, and the layer flow
     assert all(verdict.passed and verdict.kind == "proved" for verdict in verdicts)
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_the_layer_flow_fails_for_a_changed_sign_or_factor(which):
+    flow = factor_flow(3)
+    (G,), rates = flow.data, flow.rates
+    assert layer_claim(flow.state, rates, G).check().passed
+    for wrong in (-rates[which], rates[which].subs(flow.state[0], 2 * flow.state[0])):
+        changed = (*rates[:which], wrong, *rates[which + 1 :])
+        passed = layer_claim(flow.state, changed, G).check().passed
+        assert passed == (wrong == rates[which])  # a factor's own rate does not hold it
 
 
 def test_balancedness_fails_for_a_changed_sign():
@@ -200,6 +214,21 @@ def test_mode_solutions_solve_the_flow(depth):
 
 def test_kernel_flow_follows_from_parameter_flow():
     assert all(claim.check().passed for claim in kernel_flow().claims)
+
+
+@pytest.mark.parametrize("which", range(2))
+def test_kernel_flow_fails_for_a_changed_sign(which):
+    flow = kernel_flow()
+    rates = [-rate if i == which else rate for i, rate in enumerate(flow.rates)]
+    wrong = dataclasses.replace(flow, rates=tuple(rates))
+    assert not linearised_claim(wrong).check().passed
+    assert solution_claim(wrong, SOLUTION).check().passed == (which == 1)  # f follows u
+
+
+def test_another_solution_of_kernel_flow_fails():
+    decay, target = kernel_dynamics.EIGENVALUE, kernel_dynamics.TARGET
+    for change in ({decay: -decay}, {decay: decay**2}, {target: -target}):
+        assert not solution_claim(kernel_flow(), SOLUTION.subs(change)).check().passed
 
 
 def test_rate_along_refuses_what_it_cannot_differentiate():

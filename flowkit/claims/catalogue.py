@@ -7,6 +7,7 @@ from flowkit.claims.factorization import factorization_claims
 from flowkit.claims.implicit_bias import implicit_bias_claims
 from flowkit.claims.kernels import kernel_claims
 from flowkit.claims.nuclear_norm import nuclear_norm_claims
+from flowkit.claims.steps import step_claims
 from flowkit.claims.stiffness import stiffness_claims
 from flowkit.claims.training import training_claims
 from flowkit.claims.two_layers import two_layer_claims
@@ -17,7 +18,7 @@ def all_claims(*, quick: bool = False) -> tuple[Claim, ...]:
 
     Args:
         quick: Fewer depths, splits and images, under the same bounds, and without the claims on
-            two layers, on implicit bias, on stiff flows and of other derivations.
+            two layers, on implicit bias, on steps, on stiff flows and of other derivations.
 
     Returns:
         Claims with unique names.
@@ -36,6 +37,7 @@ def _longer_claims() -> tuple[Claim, ...]:
         *two_layer_claims(),
         *nuclear_norm_claims(),
         *implicit_bias_claims(),
+        *step_claims(),
         *stiffness_claims(),
         *derivation_claims(),
     )

@@ -33,7 +33,7 @@ def stiffness_claims() -> tuple[Claim, ...]:
             name="a tiny start is left",
             statement="From a product of scale 1e-9, where the flow rests at a saddle and then "
             "turns stiff, it is followed until the modes are learnt.",
-            source="arXiv:1905.13655, Section 4 (tiny initialisations); RKC as above",
+            source="arXiv:1905.13655 (tiny initialisations); RKC as above",
             check=_check_tiny_start,
         ),
         Claim(

@@ -29,7 +29,7 @@ def two_layer_claims() -> tuple[Claim, ...]:
             name="lambda-balanced closed form",
             statement="Where W_2^T W_2 - W_1 W_1^T = lambda I, two layers follow a matrix Riccati "
             "equation in closed form, and solves meet it in proportion to their tolerance.",
-            source="Braun et al. 2022; Domine et al. 2024, arXiv:2409.14623, Theorem 1",
+            source="Braun et al. 2022; Domine et al. 2024, arXiv:2409.14623",
             check=_check_balances,
         ),
     )
@@ -105,7 +105,7 @@ def closed_form(Q: Matrix, target: Matrix, balance: float, time: float) -> Matri
         Q Q^T at that time.
 
     Source:
-        arXiv:2409.14623, Theorem 1.
+        arXiv:2409.14623.
     """
     out, columns = target.shape
     lower, upper = -balance / 2 * np.eye(columns), balance / 2 * np.eye(out)

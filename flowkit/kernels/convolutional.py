@@ -47,7 +47,7 @@ class Convolutional(AbstractKernel):
             nothing to train, and its NTK is 0.
 
     Source:
-        Arora et al. 2019, arXiv:1904.11955, section 4 and appendix H; the scales are those of the
+        Arora et al. 2019, arXiv:1904.11955, section 4; the scales are those of the
         authors' program. Checked by tests/kernels/test_convolutional.py.
     """
 

@@ -12,6 +12,7 @@ import sympy as sp
 from flowkit.claim import Claim
 from flowkit.symbolic.derivation import TIME
 from flowkit.symbolic.factorization import singular_value_flow
+from flowkit.symbolic.mode_forms import clock_claim, forms_claim
 from flowkit.symbolic.modes import (
     ModeSolution,
     limit_claim,
@@ -70,10 +71,12 @@ def solution_claims(solution: ModeSolution) -> tuple[Claim, ...]:
         solution: A solution, whose own claims play no part.
 
     Returns:
-        That t(s) differentiates back; that s(t) solves the flow, where there is one; and that a
-        symbolic depth agrees with integer and infinite ones.
+        For an integer depth, how fast a mean of squares is trained; that rate and solution are as
+        published; that t(s) differentiates back; that s(t) solves the flow, where there is one;
+        and that a symbolic depth agrees with integer and infinite ones.
     """
-    claims = (separation_claim(solution),)
+    clock = (clock_claim(solution.depth),) if isinstance(solution.depth, int) else ()
+    claims = (*clock, forms_claim(solution), separation_claim(solution))
     if solution.value is not None:
         claims += (value_claim(solution, solution.value),)
     if isinstance(solution.depth, sp.Symbol):

@@ -43,7 +43,7 @@ def conserved_quantities(
         ArithmeticError: the flow carries a law that it does not conserve.
 
     Source:
-        arXiv:2307.00144, section 3. Checked by tests/symbolic/test_conservation.py.
+        arXiv:2307.00144. Checked by tests/symbolic/test_conservation.py.
     """
     if sizes is None and symbolic_sizes(derivation):
         return _proved(derivation)
@@ -68,7 +68,7 @@ def conservation_claims(
         ValueError: `sizes` does not fit.
 
     Source:
-        arXiv:2307.00144, section 3. Checked by tests/symbolic/test_conservation.py.
+        arXiv:2307.00144. Checked by tests/symbolic/test_conservation.py.
     """
     if sizes is None and symbolic_sizes(derivation):
         rates = dict(zip(derivation.state, derivation.rates, strict=True))
@@ -86,7 +86,7 @@ def law_claim(
     return Claim(
         name=f"conserved: {law}",
         statement=f"{law} is constant along the flow, for any data.",
-        source=f"{SOURCE}, section 3",
+        source=SOURCE,
         check=lambda: vanishing(*(sp.expand(along(field)) for field in fields)),
         formulas=(mathml(law),),
     )

@@ -1,6 +1,6 @@
 """The neural tangent kernel of convolutional networks (CNTK), position by position.
 
-Source: Arora, Du, Hu, Li, Salakhutdinov, Wang 2019 (arXiv:1904.11955), section 4 and appendix H.
+Source: Arora, Du, Hu, Li, Salakhutdinov, Wang 2019 (arXiv:1904.11955), section 4.
 """
 
 import itertools
@@ -11,6 +11,7 @@ from functools import cache
 import sympy as sp
 
 from flowkit.claim import Claim, Verdict
+from flowkit.symbolic.convolutional_values import published_claim
 from flowkit.symbolic.duals import dual
 from flowkit.symbolic.kernel_recursions import (
     NormalisedDual,
@@ -25,7 +26,7 @@ Position = tuple[int, int]
 Table = Mapping[tuple[Position, Position], sp.Expr]
 
 READOUTS = ("gap", "flatten")
-SOURCE = "Arora et al. 2019, arXiv:1904.11955, section 4 and appendix H"
+SOURCE = "Arora et al. 2019, arXiv:1904.11955, section 4"
 
 
 @dataclass(frozen=True)
@@ -189,14 +190,14 @@ def cntk_recursion(
             "flatten" (CNTK-V) and false for "gap" (CNTK-GAP), as published.
 
     Returns:
-        The recursion, with claims for its step and for filters of one entry. The NTK drives
-        du/dt = -K (u - y) under 1/2 the sum of squares.
+        The recursion, with claims for its step, for filters of one entry and, as published with
+        ReLU, for its values. The NTK drives du/dt = -K (u - y) under 1/2 the sum of squares.
 
     Raises:
         ValueError: an argument is out of its range or unknown.
 
     Source:
-        arXiv:1904.11955, section 4 and appendix H. Checked by
+        arXiv:1904.11955, section 4. Checked by
         tests/symbolic/test_convolutional_recursions.py.
     """
     check_integer("depth", depth, least=2)
@@ -214,7 +215,25 @@ def cntk_recursion(
         step=induction_step(filter_size**2),
         source=SOURCE,
     )
-    return replace(recursion, claims=(step_claim(filter_size**2), single_entry_claim(recursion)))
+    return replace(recursion, claims=_claims(recursion))
+
+
+def _claims(recursion: ConvolutionalRecursion) -> tuple[Claim, ...]:
+    claims = (step_claim(recursion.filter_size**2), single_entry_claim(recursion))
+    published = recursion.train_ends == (recursion.readout == "flatten")
+    published &= recursion.activation == "relu"
+    return (*claims, values_claim(recursion)) if published else claims
+
+
+def values_claim(recursion: ConvolutionalRecursion) -> Claim:
+    """The claim that a recursion has the values of the published one."""
+    return published_claim(
+        recursion.name,
+        recursion.depth,
+        recursion.filter_size,
+        recursion.readout,
+        recursion.evaluate,
+    )
 
 
 def single_entry_claim(recursion: ConvolutionalRecursion) -> Claim:

@@ -7,10 +7,11 @@ import sympy as sp
 from sympy import MatrixExpr, MatrixSymbol
 from sympy.printing.mathml import MathMLPresentationPrinter
 
-from flowkit.claim import Claim, Verdict
+from flowkit.claim import Claim
 from flowkit.symbolic.adjoints import Variable
 from flowkit.symbolic.gradient import Expression, gradient
 from flowkit.symbolic.presentation import latex, markdown
+from flowkit.symbolic.vanishing import vanishing as vanishing
 from flowkit.symbolic.witness import check_witness
 
 TIME = sp.Symbol("t", real=True)
@@ -71,17 +72,6 @@ def mathml(expression: sp.Basic, *, rate_of: Variable | None = None) -> str:
         over = f"<mrow><mi>d</mi>{printer.doprint(rate_of)}</mrow>"
         body = f"<mfrac>{over}<mrow><mi>d</mi><mi>t</mi></mrow></mfrac><mo>=</mo>{body}"
     return f'<math display="block">{body}</math>'
-
-
-def vanishing(*defects: sp.Expr) -> Verdict:
-    """A proof that expressions simplify to zero, or what is left of them."""
-    left = [sp.simplify(defect) for defect in defects]
-    return Verdict(
-        passed=all(defect == 0 for defect in left),
-        kind="proved",
-        measured="defects " + ", ".join(map(str, left)),
-        expected="defects " + ", ".join("0" for _ in left),
-    )
 
 
 def defined(name: str, value: Expression) -> sp.Eq:

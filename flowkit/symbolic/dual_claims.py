@@ -21,9 +21,39 @@ def price_claim(name: str, kappa: sp.Expr, kappa_dot: sp.Expr) -> Claim:
     return Claim(
         name=f"Price's theorem, {name}",
         statement="The derivative of E[s(u) s(v)] by the covariance is E[s'(u) s'(v)].",
-        source="Price 1958; arXiv:1602.05897, section 4",
+        source="Price 1958; arXiv:1602.05897",
         check=lambda: vanishing(sp.diff(kappa, COV) - kappa_dot),
         formulas=(mathml(kappa), mathml(kappa_dot)),
+    )
+
+
+def arc_cosine_claim(kappa: sp.Expr, kappa_dot: sp.Expr) -> Claim:
+    """The claim that ReLU's expectations are the published arc-cosine kernels, and c is 2."""
+    deviations = sp.sqrt(VAR_U * VAR_V)
+    rho = COV / deviations
+    angle = sp.pi - sp.acos(rho)
+    stated = deviations * (rho * angle + sp.sqrt(1 - rho**2)) / (2 * sp.pi), angle / (2 * sp.pi)
+
+    def check() -> Verdict:
+        """An angle has several names: these agree where their slopes and one value do."""
+        value, slope = kappa - stated[0], kappa_dot - stated[1]
+        starts = value, value.diff(COV), slope
+        square = kappa.subs({VAR_U: 1, VAR_V: 1, COV: 1})
+        return vanishing(
+            value.diff(COV, 2),
+            slope.diff(COV),
+            *(start.subs(COV, 0) for start in starts),
+            1 / square - 2,
+        )
+
+    return Claim(
+        name="arc-cosine kernels, relu",
+        statement="At correlation rho and deviations a and b, E[s(u) s(v)] is "
+        "a b (rho (pi - acos rho) + sqrt(1 - rho^2)) / (2 pi) and E[s'(u) s'(v)] is "
+        "(pi - acos rho) / (2 pi); 1 / E[s(x)^2] of a standard normal x is 2.",
+        source="Cho, Saul 2009, Kernel methods for deep learning; arXiv:1904.11955, section 3",
+        check=check,
+        formulas=tuple(mathml(expression) for expression in stated),
     )
 
 

@@ -13,7 +13,12 @@ import sympy as sp
 
 from flowkit.claim import Claim
 from flowkit.symbolic.activations import ACTIVATIONS, X
-from flowkit.symbolic.dual_claims import limit_claim, measured_limit_claim, price_claim
+from flowkit.symbolic.dual_claims import (
+    arc_cosine_claim,
+    limit_claim,
+    measured_limit_claim,
+    price_claim,
+)
 from flowkit.symbolic.gaussian import COV as COV, VAR_U as VAR_U, VAR_V as VAR_V
 from flowkit.symbolic.generating import NotElementaryError, smooth_expectation
 from flowkit.symbolic.polar import HalfPowers, Impulse
@@ -75,7 +80,7 @@ def dual(activation: Activation, **parameters: sp.Expr | int | float) -> Dual:
         ValueError: `activation` is not among these, or does not have such parameters.
 
     Source:
-        Cho, Saul 2009, section 2; arXiv:1602.05897, section 4. Checked by tests/test_duals.py and
+        Cho, Saul 2009, section 2; arXiv:1602.05897. Checked by tests/test_duals.py and
         tests/symbolic/test_duals_*.py.
     """
     if isinstance(activation, DualActivation | QuadratureDual):
@@ -151,6 +156,8 @@ def _of_half_powers(name: str, function: HalfPowers) -> DualActivation:
     )
     if not isinstance(derivative, Impulse):  # the limits of an impulse are infinite
         claims += (limit_claim(name, "E[s'(u) s'(v)]", kappa_dot, derivative),)
+    if function == HalfPowers(1, 1, 0):
+        claims += (arc_cosine_claim(kappa, kappa_dot),)
     source = "polar integration; Cho, Saul 2009, section 2"
     return DualActivation(name, kappa, kappa_dot, source, claims)
 

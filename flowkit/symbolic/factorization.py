@@ -19,6 +19,7 @@ from flowkit.symbolic.balancedness import (
 )
 from flowkit.symbolic.derivation import Derivation
 from flowkit.symbolic.gradient import gradient
+from flowkit.symbolic.rewriting import zero_matrices
 
 
 @cache
@@ -33,7 +34,8 @@ def factor_flow(depth: int) -> Derivation:
 
     Returns:
         State W_1 .. W_N, with W_j of symbolic shape d_j x d_{j-1}; data G of shape d_N x d_0;
-        conserved W_{j+1}^T W_{j+1} - W_j W_j^T, each with its proof.
+        conserved W_{j+1}^T W_{j+1} - W_j W_j^T, each with its proof; and the claim that the
+        rates are the published ones.
 
     Raises:
         ValueError: `depth` is not a positive integer.
@@ -57,7 +59,25 @@ def factor_flow(depth: int) -> Derivation:
         data=(G,),
         source="Arora, Cohen, Hazan 2018, arXiv:1802.06509",
         conserved=conserved,
-        claims=tuple(conservation_claim(law, moving) for law in conserved),
+        claims=(
+            *(conservation_claim(law, moving) for law in conserved),
+            layer_claim(factors, rates, G),
+        ),
+    )
+
+
+def layer_claim(
+    factors: tuple[MatrixSymbol, ...], rates: tuple[MatrixExpr, ...], G: MatrixSymbol
+) -> Claim:
+    """The claim that the rates are the published ones, written out without differentiation."""
+    depth = len(factors)
+    chain = lambda parts: MatMul(*(factor.T for factor in parts))
+    stated = [-chain(factors[j + 1 :]) * G * chain(factors[:j]) for j in range(depth)]
+    return Claim(
+        name=f"layer flow, depth {depth}",
+        statement="dW_j/dt = -(W_N .. W_{j+1})^T G (W_{j-1} .. W_1)^T.",
+        source="Arora, Cohen, Hazan 2018, arXiv:1802.06509",
+        check=lambda: zero_matrices(*(a - b for a, b in zip(rates, stated, strict=True))),
     )
 
 

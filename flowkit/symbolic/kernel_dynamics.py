@@ -7,8 +7,12 @@ import sympy as sp
 from sympy import MatMul, MatrixSymbol
 
 from flowkit.claim import Claim, Verdict
-from flowkit.symbolic.derivation import TIME, Derivation, derive, vanishing
+from flowkit.symbolic.derivation import TIME, Derivation, derive, mathml, vanishing
 from flowkit.symbolic.gradient import expand
+
+EIGENVALUE = sp.Symbol("lambda", nonnegative=True)
+START, TARGET = sp.symbols("u_0 y", real=True)
+SOLUTION = TARGET + sp.exp(-EIGENVALUE * TIME) * (START - TARGET)
 
 
 @cache
@@ -38,20 +42,29 @@ def kernel_flow() -> Derivation:
         data=(K, k, y),
         source="Arora et al. 2019, arXiv:1904.11955, Lemma 3.1",
     )
-    derived = Claim(
+    return replace(flow, claims=(linearised_claim(flow), solution_claim(flow, SOLUTION)))
+
+
+def linearised_claim(flow: Derivation) -> Claim:
+    """The claim that the flow is what gradient flow on the parameters makes of the outputs."""
+    return Claim(
         name="kernel flow from parameter flow",
         statement="J dtheta/dt is -K (u - y) for u = J theta and K = J J^T, and likewise for f.",
         source="Arora et al. 2019, arXiv:1904.11955, Lemma 3.1",
         check=lambda: _check_linearised(flow),
         formulas=flow.mathml(),
     )
-    solved = Claim(
+
+
+def solution_claim(flow: Derivation, solution: sp.Expr) -> Claim:
+    """The claim that an expression in lambda, u_0 and y solves the flow along an eigenvector."""
+    return Claim(
         name="kernel flow's solution",
         statement="Along an eigenvector of K, u(t) = y + e^{-lambda t} (u_0 - y).",
         source="Arora et al. 2019, arXiv:1904.11955, section 3",
-        check=_check_solution,
+        check=lambda: _check_solution(flow, solution),
+        formulas=(mathml(sp.Eq(sp.Symbol("u"), solution)),),
     )
-    return replace(flow, claims=(derived, solved))
 
 
 def _check_linearised(flow: Derivation) -> Verdict:
@@ -74,10 +87,11 @@ def _check_linearised(flow: Derivation) -> Verdict:
     )
 
 
-def _check_solution() -> Verdict:
-    eigenvalue = sp.Symbol("lambda", nonnegative=True)
-    start, target = sp.symbols("u_0 y", real=True)
-    solution = target + sp.exp(-eigenvalue * TIME) * (start - target)
-    return vanishing(
-        solution.diff(TIME) + eigenvalue * (solution - target), solution.subs(TIME, 0) - start
-    )
+def _check_solution(flow: Derivation, solution: sp.Expr) -> Verdict:
+    """With K, u and y as 1 x 1 matrices."""
+    (u, _), (K, _, y) = flow.state, flow.data
+    single = {u.rows: 1, u.cols: 1}
+    at = {K: EIGENVALUE, u: solution, y: TARGET}
+    matrices = {symbol.subs(single): sp.Matrix([[value]]) for symbol, value in at.items()}
+    rate = flow.rates[0].subs(single).subs(matrices).doit()[0, 0]
+    return vanishing(solution.diff(TIME) - rate, solution.subs(TIME, 0) - START)

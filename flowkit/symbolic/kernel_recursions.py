@@ -15,6 +15,8 @@ from flowkit.symbolic.duals import COV, VAR_U, VAR_V, DualActivation, dual
 from flowkit.symbolic.layer_step import SCALE, SOURCE, InductionStep, induction_step, step_claim
 
 Value = sp.Expr | int
+ORTHOGONAL = {2: 0.318310, 3: 0.685709, 4: 1.060388}  # depth -> the ReLU NTK of unit inputs
+ORTHOGONAL_DIGITS = 5e-7
 
 
 @dataclass(frozen=True)
@@ -167,14 +169,15 @@ def ntk_recursion(depth: int, activation: str = "relu") -> KernelRecursion:
 
     Returns:
         The recursion in the symbols var_u = |x|^2, var_v = |x'|^2 and cov = <x, x'>, with claims
-        for the induction step, for the closed sum and, where s is positively homogeneous, for the
-        diagonal. The NTK drives du/dt = -K (u - y) under 1/2 the sum of squares.
+        for the induction step, for the closed sum, for the diagonal where s is positively
+        homogeneous, and for orthogonal inputs of ReLU. The NTK drives du/dt = -K (u - y) under
+        1/2 the sum of squares.
 
     Raises:
         ValueError: `depth` is not a positive integer, or `activation` is unknown.
 
     Source:
-        arXiv:1904.11955, section 3, equations 6 to 9. Checked by
+        arXiv:1904.11955, section 3. Checked by
         tests/symbolic/test_kernel_recursions.py.
     """
     check_integer("depth", depth, least=1)
@@ -199,6 +202,8 @@ def ntk_recursion(depth: int, activation: str = "relu") -> KernelRecursion:
     claims = (step_claim(1), closed_sum_claim(recursion))
     if activated.is_homogeneous:
         claims += (diagonal_claim(recursion),)
+    if activation == "relu" and depth in ORTHOGONAL:
+        claims += (orthogonal_claim(recursion),)
     return replace(recursion, claims=claims)
 
 
@@ -221,7 +226,7 @@ def closed_sum_claim(recursion: KernelRecursion) -> Claim:
     return Claim(
         name=f"closed sum of the {recursion.name}",
         statement="Theta_L = sum_{h=1..L+1} Sigma_{h-1} prod_{h'=h..L} Sigma'_{h'}.",
-        source="Arora et al. 2019, arXiv:1904.11955, equation 9",
+        source="Arora et al. 2019, arXiv:1904.11955, section 3",
         check=lambda: vanishing(sp.expand(recursion.unrolled - published)),
         formulas=(mathml(sp.Eq(_theta(last), published)),),
     )
@@ -240,3 +245,25 @@ def diagonal_claim(recursion: KernelRecursion) -> Claim:
 def _check_diagonal(recursion: KernelRecursion) -> Verdict:
     ntk, nngp = recursion.evaluate(1, 1, 1)
     return vanishing(ntk - recursion.depth, nngp - 1)
+
+
+def orthogonal_claim(recursion: KernelRecursion) -> Claim:
+    """The claim on the NTK of orthogonal unit inputs, which two ReLU layers make 1/pi."""
+    stated = ORTHOGONAL[recursion.depth]
+
+    def check() -> Verdict:
+        value = float(recursion.evaluate(1, 1, 0)[0])
+        return Verdict(
+            passed=abs(value - stated) < ORTHOGONAL_DIGITS,
+            kind="measured",
+            measured=f"{value:.7f}",
+            expected=f"{stated:.6f} +- {ORTHOGONAL_DIGITS:.0e}",
+            numbers={"NTK": value},
+        )
+
+    return Claim(
+        name=f"orthogonal inputs of the {recursion.name}",
+        statement=f"On orthogonal unit inputs the NTK is {stated:.6f}.",
+        source="Arora et al. 2019, arXiv:1904.11955, section 3; arc-cosine kernels, c = 2",
+        check=check,
+    )

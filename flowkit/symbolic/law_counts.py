@@ -3,7 +3,7 @@
 The loss moves the parameters by combinations of the gradients of the model's outputs. What no loss
 and no data change is constant along each gradient, hence along their brackets, and nothing else is
 needed: near a generic point there are D - r independent laws, for D parameters and a Lie algebra
-of rank r. Source: Marcotte, Gribonval, Peyre 2023 (arXiv:2307.00144), section 3.
+of rank r. Source: Marcotte, Gribonval, Peyre 2023 (arXiv:2307.00144).
 """
 
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ class LawCount:
     @property
     def source(self) -> str:
         """Where the count is published."""
-        return f"{SOURCE}, section 4"
+        return SOURCE
 
     @property
     def equations(self) -> tuple[sp.Eq, ...]:
@@ -86,7 +86,7 @@ def count_laws(
             symbols or repeated, or `degree` is no positive integer.
 
     Source:
-        arXiv:2307.00144, section 3. Checked by tests/symbolic/test_conservation.py.
+        arXiv:2307.00144. Checked by tests/symbolic/test_conservation.py.
     """
     check_degree(degree)
     parameters = tuple(parameters)
@@ -127,7 +127,7 @@ def count_claims(count: LawCount) -> tuple[Claim, ...]:
         name=f"{count.laws} laws of {len(count.parameters)} parameters",
         statement=f"There are {count.laws} independent laws: the number of parameters less the "
         f"rank of the Lie algebra, {count.rank}.",
-        source=f"{SOURCE}, section 3",
+        source=SOURCE,
         check=lambda: _check_bounds(count),
     )
     return (*conserved, bounded)
@@ -169,7 +169,7 @@ def linear_network_laws(*widths: int) -> LawCount:
         ValueError: fewer than two widths, or one that is no positive integer.
 
     Source:
-        arXiv:2307.00144, section 4. Checked by tests/symbolic/test_conservation.py.
+        arXiv:2307.00144. Checked by tests/symbolic/test_conservation.py.
     """
     if len(widths) < 2:
         raise ValueError(f"Argument `widths` must hold at least two, but it is `{widths}`.")
@@ -208,7 +208,7 @@ def relu_network_laws(inputs: int, hidden: int, outputs: int) -> LawCount:
         ValueError: a size is no positive integer.
 
     Source:
-        arXiv:2307.00144, section 4. Checked by tests/symbolic/test_conservation.py.
+        arXiv:2307.00144. Checked by tests/symbolic/test_conservation.py.
     """
     _check_widths((inputs, hidden, outputs))
     U = sp.Matrix(outputs, hidden, _entry_names("U"))
@@ -240,7 +240,7 @@ def published_claim(count: LawCount, published: int) -> Claim:
     return Claim(
         name=f"{published} laws, as published, of {len(count.parameters)} parameters",
         statement=f"The model has {published} independent laws, and polynomials are all of them.",
-        source=f"{SOURCE}, section 4",
+        source=SOURCE,
         check=check,
     )
 

@@ -130,7 +130,7 @@ def generated_fields(fields: Iterable[Field], point: Point) -> list[Field]:
         there, unless the point is one of the few at which a bracket loses its independence.
 
     Source:
-        Marcotte, Gribonval, Peyre 2023, arXiv:2307.00144, section 3.
+        Marcotte, Gribonval, Peyre 2023, arXiv:2307.00144.
     """
     span = Span()
     outside = lambda field: span.add([value(f, point) for f in field])

@@ -23,6 +23,7 @@ from flowkit.symbolic.expansions import (
     elementary_differentials,
     entrywise,
 )
+from flowkit.symbolic.vanishing import vanishes
 
 BETA = sp.Symbol("beta", nonnegative=True)
 """The momentum, below 1."""
@@ -215,7 +216,7 @@ def _check_recursion(slow: Derivation, flow: Derivation, beta: sp.Expr, order: i
     slow, flow = (autonomous(entrywise(each, WITNESS_SIZE)) for each in (slow, flow))
     rates = coefficients(slow.rates, order + 1)
     defects = _defects(rates, flow.rates, flow.state, beta)
-    wrong = [sum(sp.simplify(entry) != 0 for entry in defect) for defect in defects]
+    wrong = [sum(not vanishes(entry) for entry in defect) for defect in defects]
     return Verdict(
         passed=not any(wrong),
         kind="proved",

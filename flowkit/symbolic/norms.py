@@ -53,7 +53,7 @@ def schatten_norm(X: MatrixExpr, p: sp.Expr | int | float) -> sp.Expr:
 
     Source:
         d tr(S^q) = q tr(S^{q-1} dS) for symmetric S; Arora, Cohen, Hu, Luo 2019,
-        arXiv:1905.13655, section 2 (quasi-norms). Checked by tests/symbolic/test_norms.py.
+        arXiv:1905.13655 (quasi-norms). Checked by tests/symbolic/test_norms.py.
     """
     exponent = sp.nsimplify(p)
     if exponent.is_positive is not True:

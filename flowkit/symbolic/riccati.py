@@ -1,6 +1,6 @@
 """The matrix Riccati equation dP/dt = F P + P F - P^2 in closed form.
 
-Sources: Braun, Domine, Fitzgerald, Saxe 2022; Domine et al. 2024 (arXiv:2409.14623), Theorem 1.
+Sources: Braun, Domine, Fitzgerald, Saxe 2022; Domine et al. 2024 (arXiv:2409.14623).
 """
 
 from dataclasses import dataclass, field, replace
@@ -61,7 +61,7 @@ def riccati_solution() -> RiccatiSolution:
         that J is (e^{2 F t} - I) F^{-1} / 2 where F can be inverted.
 
     Source:
-        arXiv:2409.14623, Theorem 1. Checked by tests/symbolic/test_deep_linear_two_layers.py.
+        arXiv:2409.14623. Checked by tests/symbolic/test_deep_linear_two_layers.py.
     """
     riccati = two_layer_riccati().riccati
     (F,) = riccati.data

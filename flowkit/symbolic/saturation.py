@@ -1,6 +1,6 @@
 """Two singular values that share one measurement: depth starves the weaker.
 
-Source: Arora, Cohen, Hu, Luo 2019 (arXiv:1905.13655), section 3.2: one measurement, singular
+Source: Arora, Cohen, Hu, Luo 2019 (arXiv:1905.13655): one measurement, singular
 vectors that stand still, and gradients in a fixed ratio a = g_r / g_q.
 """
 
@@ -13,7 +13,7 @@ from flowkit.claim import Claim, Verdict
 from flowkit.symbolic.derivation import defined, mathml, vanishing
 from flowkit.symbolic.factorization import singular_value_flow
 
-SOURCE = "Arora, Cohen, Hu, Luo 2019, arXiv:1905.13655, section 3.2"
+SOURCE = "Arora, Cohen, Hu, Luo 2019, arXiv:1905.13655"
 WEAK, STRONG = sp.symbols("s_r s_q", positive=True)
 WEAK_START, STRONG_START = sp.symbols("s_r0 s_q0", positive=True)
 RATIO = sp.Symbol("a", positive=True)
@@ -73,7 +73,7 @@ def two_coordinates(depth: int | sp.Symbol) -> TwoCoordinates:
         ValueError: `depth` is neither a positive integer nor a SymPy symbol.
 
     Source:
-        arXiv:1905.13655, section 3.2. Checked by tests/symbolic/test_deep_linear_saturation.py.
+        arXiv:1905.13655. Checked by tests/symbolic/test_deep_linear_saturation.py.
     """
     slope, exponent = _slope(depth)
     primitive = _primitive(exponent)

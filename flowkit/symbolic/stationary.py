@@ -12,6 +12,7 @@ from flowkit.claim import Claim, Verdict
 from flowkit.symbolic.derivation import Derivation, defined, mathml, vanishing
 from flowkit.symbolic.factorization import singular_value_flow
 from flowkit.symbolic.spectral import M_QR, M_QY, M_RQ, M_XQ, S_Q, S_R, singular_vector_flow
+from flowkit.symbolic.vanishing import vanishes
 
 COROLLARY = "Arora, Cohen, Hu, Luo 2019, arXiv:1905.13655, Corollary 1"
 THEOREM = "Arora, Cohen, Hu, Luo 2019, arXiv:1905.13655, Theorem 3"
@@ -181,7 +182,7 @@ def rank_preservation(depth: int | sp.Symbol) -> RankPreservation:
         ValueError: `depth` is no such number.
 
     Source:
-        arXiv:1905.13655, Theorem 3, and the remarks on Lemma 2. Checked by
+        arXiv:1905.13655, Theorem 3. Checked by
         tests/symbolic/test_deep_linear_stationary.py.
     """
     flow = singular_value_flow(depth)  # refuses what is no depth
@@ -219,7 +220,7 @@ def bounded_claim(preservation: RankPreservation) -> Claim:
         (g,) = preservation.flow.data
         exponent = _beyond_one(preservation.exponent, preservation.depth)
         factor = preservation.log_rate / (g * VALUE**preservation.exponent)
-        constant = sp.simplify(factor.diff(VALUE)) == 0
+        constant = vanishes(factor.diff(VALUE))
         return Verdict(
             passed=bool(exponent.is_nonnegative) and constant,
             kind="proved",

@@ -1,6 +1,6 @@
 """Two layers that are balanced up to a multiple of the identity obey a matrix Riccati equation.
 
-Sources: Braun, Domine, Fitzgerald, Saxe 2022; Domine et al. 2024 (arXiv:2409.14623), Theorem 1.
+Sources: Braun, Domine, Fitzgerald, Saxe 2022; Domine et al. 2024 (arXiv:2409.14623).
 """
 
 from dataclasses import dataclass, field, replace
@@ -9,13 +9,14 @@ from functools import cache
 import sympy as sp
 from sympy import Identity, MatAdd, MatMul, MatrixExpr, MatrixSymbol
 
-from flowkit.claim import Claim
+from flowkit.claim import Claim, Verdict
 from flowkit.symbolic.balancedness import conservation_claim
 from flowkit.symbolic.derivation import Derivation, derive, mathml
 from flowkit.symbolic.gradient import expand, rate_along
 from flowkit.symbolic.rewriting import coefficients, rewrite, words, zero_matrices
+from flowkit.symbolic.vanishing import vanishing
 
-SOURCE = "Braun et al. 2022; Domine et al. 2024, arXiv:2409.14623, Theorem 1"
+SOURCE = "Braun et al. 2022; Domine et al. 2024, arXiv:2409.14623"
 BALANCE = sp.Symbol("lambda", real=True)
 
 Blocks = tuple[tuple[MatrixExpr, MatrixExpr], tuple[MatrixExpr, MatrixExpr]]
@@ -68,7 +69,7 @@ def two_layer_riccati() -> TwoLayerRiccati:
         ArithmeticError: no x and y, or more than one pair, make the polynomial vanish.
 
     Source:
-        arXiv:2409.14623, Theorem 1. Checked by tests/symbolic/test_deep_linear_two_layers.py.
+        arXiv:2409.14623. Checked by tests/symbolic/test_deep_linear_two_layers.py.
     """
     layers = _layers()
     W_1, W_2 = layers.state
@@ -85,7 +86,8 @@ def two_layer_riccati() -> TwoLayerRiccati:
     if len(solutions) != 1 or sp.Tuple(*solutions).free_symbols & {x, y}:
         raise ArithmeticError(f"The ansatz for F has the solutions {solutions}.")
     equation = replace(equation, F=_generator(layers, *solutions.args[0].args))
-    return replace(equation, claims=(riccati_claim(equation), generator_claim(equation)))
+    claims = riccati_claim(equation), generator_claim(equation), singular_claim(equation)
+    return replace(equation, claims=claims)
 
 
 def _layers() -> Derivation:
@@ -173,4 +175,26 @@ def generator_claim(equation: TwoLayerRiccati) -> Claim:
             *(equation.F[i][j] - stated[i][j] for i in range(2) for j in range(2))
         ),
         formulas=(mathml(sp.BlockMatrix(equation.F)),),
+    )
+
+
+def singular_claim(equation: TwoLayerRiccati) -> Claim:
+    """The claim that F has no inverse where S is not square and lambda is zero."""
+    (S,) = equation.layers.data
+    rows = sp.symbols("S_:2", real=True)
+    stated = -BALANCE / 2 * (BALANCE**2 / 4 + rows[0] ** 2 + rows[1] ** 2)
+
+    def check() -> Verdict:
+        at = {S: sp.Matrix(rows), S.rows: 2, S.cols: 1}
+        blocks = [[sp.Matrix(block.subs(at).doit()) for block in row] for row in equation.F]
+        whole = sp.Matrix.vstack(*(sp.Matrix.hstack(*row) for row in blocks))
+        return vanishing(whole.det() - stated)
+
+    return Claim(
+        name="singular generator of the Riccati equation",
+        statement="For an S of two rows and one column, det F = -lambda/2 (lambda^2/4 + |S|^2): "
+        "zero for lambda = 0 alone.",
+        source=SOURCE,
+        check=check,
+        formulas=(mathml(stated),),
     )

@@ -15,6 +15,7 @@ import sympy as sp
 from flowkit import lower
 from flowkit.lowering.mode_times import elapsed_time
 from flowkit.symbolic import closed_forms, mode_solution, separation
+from flowkit.symbolic.mode_forms import check_clock, clock_claim, forms_claim
 from flowkit.symbolic.modes import limit_claim, reduction_claim, separation_claim, value_claim
 from flowkit.symbolic.separation import START, TARGET, VALUE
 
@@ -70,7 +71,7 @@ MUTATIONS = {
 
 
 @pytest.mark.parametrize("change", MUTATIONS.values(), ids=MUTATIONS.keys())
-@pytest.mark.parametrize("depth", [1, 3, sp.oo], ids=str)
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, sp.oo], ids=str)
 def test_a_changed_time_fails(depth, change):
     solution = mode_solution(depth)
     changed = dataclasses.replace(solution, time=change(solution.time))
@@ -105,6 +106,30 @@ def test_a_changed_value_fails(depth):
     value = sp.sympify(solution.value)
     for wrong in (value.subs(START, 2 * START), value.subs(t, 2 * t), value + t):
         assert not value_claim(solution, wrong).check().passed
+
+
+WRONG_FORMS = {
+    "rate": (3, lambda s: {"rate": s.rate * VALUE}),
+    "sign of the rate": (N, lambda s: {"rate": -s.rate}),
+    "value, depth 1": (1, lambda s: {"value": s.value.subs(START, -START)}),
+    "value, depth 2": (2, lambda s: {"value": s.value.subs(START, START**2)}),
+    "time, depth 4": (4, lambda s: {"time": -s.time}),
+    "time, infinite depth": (sp.oo, lambda s: {"time": 2 * s.time}),
+}
+
+
+@pytest.mark.parametrize(("depth", "change"), WRONG_FORMS.values(), ids=WRONG_FORMS)
+def test_other_forms_are_not_the_published_ones(depth, change):
+    solution = mode_solution(depth)
+    assert forms_claim(solution).check().passed
+    assert not forms_claim(dataclasses.replace(solution, **change(solution))).check().passed
+
+
+@pytest.mark.parametrize("speed", [lambda m: -2 / m, lambda m: 2 / m**2, lambda m: 1 / m])
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_a_mean_of_squares_runs_at_no_other_speed(depth, speed):
+    assert clock_claim(depth).check().passed
+    assert not check_clock(depth, speed).passed
 
 
 def test_a_changed_rate_is_not_integrated(monkeypatch):

@@ -9,6 +9,7 @@ import sympy as sp
 from flowkit.kernels import Convolutional
 from flowkit.symbolic import cntk_recursion
 from flowkit.symbolic.convolutional_recursions import check_single_entry
+from flowkit.symbolic.convolutional_values import published_claim
 from flowkit.symbolic.layer_step import induction_step
 
 ROUNDING = 1e-12  # relative; sums of some hundred terms, and arccos near 1
@@ -45,9 +46,11 @@ def test_exact_values_are_those_of_the_kernel(depth, shape, variant):
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
 @pytest.mark.parametrize("depth", [2, 3])
 def test_every_claim_is_proved(depth, variant):
-    verdicts = [claim.check() for claim in cntk_recursion(depth, **variant).claims]
-    assert len(verdicts) == 2
-    assert all(verdict.passed and verdict.kind == "proved" for verdict in verdicts)
+    recursion = cntk_recursion(depth, **variant)
+    verdicts = [claim.check() for claim in recursion.claims]
+    published = recursion.train_ends == (recursion.readout == "flatten")
+    assert all(verdict.passed for verdict in verdicts)
+    assert [v.kind for v in verdicts] == ["proved"] * 2 + ["measured"] * published
 
 
 @pytest.mark.parametrize("part", ["covariance", "tangent"])
@@ -58,6 +61,29 @@ def test_a_changed_step_is_noticed(part, readout):
     recursion = cntk_recursion(3, filter_size=1, readout=readout)
     assert check_single_entry(recursion).passed
     assert not check_single_entry(dataclasses.replace(recursion, step=changed)).passed
+
+
+CHANGES = {
+    "covariance": lambda r: {"step": dataclasses.replace(r.step, covariance=-r.step.covariance)},
+    "tangent": lambda r: {"step": dataclasses.replace(r.step, tangent=2 * r.step.tangent)},
+    "own part forgotten": lambda r: {
+        "step": dataclasses.replace(r.step, tangent=r.step.tangent - r.step.covariance)
+    },
+    "ends": lambda r: {"train_ends": not r.train_ends},
+    "readout": lambda r: {"readout": "gap" if r.readout == "flatten" else "flatten"},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("readout", ["gap", "flatten"])
+def test_a_changed_recursion_is_not_the_published_one(readout, change):
+    right = cntk_recursion(3, readout=readout)
+    wrong = dataclasses.replace(right, **change(right))
+    values = [
+        published_claim(right.name, 3, right.filter_size, readout, one.evaluate).check().passed
+        for one in (right, wrong)
+    ]
+    assert values == [True, False]
 
 
 def test_trained_ends_are_noticed():

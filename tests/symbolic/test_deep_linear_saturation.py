@@ -63,8 +63,9 @@ def test_a_changed_slope_fails(depth):
 
 
 @pytest.mark.parametrize("name", ["limit", "value"])
-def test_a_changed_limit_fails(name):
-    path = two_coordinates(3)
+@pytest.mark.parametrize("depth", [3, 4])
+def test_a_changed_limit_fails(depth, name):
+    path = two_coordinates(depth)
     wrong = dataclasses.replace(path, **{name: getattr(path, name) * 2})
     assert not saturation_claim(wrong).check().passed
 

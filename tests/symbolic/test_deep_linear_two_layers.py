@@ -17,7 +17,13 @@ from flowkit.symbolic.riccati import (
     solution_claim,
     start_claim,
 )
-from flowkit.symbolic.two_layers import BALANCE, generator_claim, riccati_claim, two_layer_riccati
+from flowkit.symbolic.two_layers import (
+    BALANCE,
+    generator_claim,
+    riccati_claim,
+    singular_claim,
+    two_layer_riccati,
+)
 
 OUT, HIDDEN, IN = 4, 3, 3
 ROUNDING = 1e-11  # of a matrix exponential and two solves of well-conditioned systems
@@ -27,11 +33,11 @@ def test_every_claim_is_proved():
     equation, solution = two_layer_riccati(), riccati_solution()
     claims = (*equation.claims, *equation.layers.claims, *solution.claims)
     verdicts = [claim.check() for claim in claims]
-    assert len(verdicts) == 7
+    assert len(verdicts) == 8
     assert all(verdict.passed and verdict.kind == "proved" for verdict in verdicts)
 
 
-@pytest.mark.parametrize("claim", [riccati_claim, generator_claim])
+@pytest.mark.parametrize("claim", [riccati_claim, generator_claim, singular_claim])
 def test_the_other_sign_of_lambda_fails(claim):
     equation = two_layer_riccati()
     (first, S_T), (S, last) = equation.F

@@ -11,7 +11,7 @@ import sympy as sp
 from flowkit.kernels import FullyConnected
 from flowkit.lowering import lower
 from flowkit.symbolic import ntk_recursion
-from flowkit.symbolic.kernel_recursions import closed_sum_claim, diagonal_claim
+from flowkit.symbolic.kernel_recursions import closed_sum_claim, diagonal_claim, orthogonal_claim
 from flowkit.symbolic.layer_step import SCALE, check_step, induction_step
 
 ROUNDING = 1e-12  # relative; some 30 operations in float64, and arccos near 1
@@ -22,8 +22,9 @@ PUBLISHED_DIGITS = 5e-7
 @pytest.mark.parametrize("activation", ["relu", "abs", "identity"])
 @pytest.mark.parametrize("depth", range(1, 6))
 def test_every_claim_is_proved(depth, activation):
-    verdicts = [claim.check() for claim in ntk_recursion(depth, activation).claims]
-    assert len(verdicts) == 3
+    claims = ntk_recursion(depth, activation).claims
+    verdicts = [claim.check() for claim in claims[:3]]
+    assert len(claims) == 3 + (activation == "relu" and depth in PUBLISHED)
     assert all(verdict.passed and verdict.kind == "proved" for verdict in verdicts)
 
 
@@ -63,6 +64,16 @@ def test_a_changed_covariance_breaks_the_diagonal():
     first, second, third = recursion.covariances
     changed = dataclasses.replace(recursion, covariances=(first, second**2 / 2, third))
     assert not diagonal_claim(changed).check().passed
+
+
+@pytest.mark.parametrize("depth", PUBLISHED)
+def test_orthogonal_inputs_fail_for_a_changed_sign_or_scale(depth):
+    recursion = ntk_recursion(depth)
+    assert orthogonal_claim(recursion).check().passed
+    flipped = (*recursion.tangents[:-1], -recursion.tangents[-1])
+    unscaled = (recursion.covariances[0], *(c / 2 for c in recursion.covariances[1:]))
+    for change in ({"tangents": flipped}, {"covariances": unscaled}):
+        assert not orthogonal_claim(dataclasses.replace(recursion, **change)).check().passed
 
 
 @pytest.mark.parametrize(("depth", "value"), PUBLISHED.items())

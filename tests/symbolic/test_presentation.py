@@ -16,7 +16,7 @@ def test_a_page_has_title_source_equations_and_claims():
     assert page.startswith("# Factor flow, depth 2\n\nSource: Arora, Cohen, Hazan 2018")
     assert all(display(sp.latex(equation)) in page for equation in flow.equations)
     assert page.count("$$") == 2 * len(flow.equations)
-    assert page.count("\n- **") == len(flow.claims) == 1
+    assert page.count("\n- **") == len(flow.claims) == 2
 
 
 def test_every_claim_of_a_page_keeps_its_statement():
