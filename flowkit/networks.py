@@ -5,11 +5,13 @@ tangent kernel finite and fixed as the width grows.
 """
 
 import itertools
+import math
 from typing import final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from flowkit.lowering import lower, lower_activation
@@ -172,12 +174,14 @@ def _convolve(
 
 
 def _draw(key: PRNGKeyArray, shapes: list[tuple[int, ...]]) -> tuple[Float[Array, "..."], ...]:
-    keys = jax.random.split(key, len(shapes))
-    return tuple(jax.random.normal(k, shape) for k, shape in zip(keys, shapes, strict=True))
+    """All weights in one draw, which is compiled several times faster than one for each."""
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
+    parts = jnp.split(jax.random.normal(key, (ends[-1],)), ends[:-1])
+    return tuple(part.reshape(shape) for part, shape in zip(parts, shapes, strict=True))
 
 
 def _scale(activation: Activation) -> float:
-    """c = 1 / E[s(x)^2], a number also where the caller is traced."""
+    """The number c = 1 / E[s(x)^2], also where the caller is traced."""
     function = lower(dual(activation))
     with jax.ensure_compile_time_eval():
         return 1 / float(function(1.0, 1.0, 1.0)[0])

@@ -60,7 +60,7 @@ def empirical(
             f"Argument `z` must agree with `x` in the shape of one input and in dtype, but they "
             f"are {given.shape} {given.dtype} and {x.shape} {x.dtype}."
         )
-    _check_parameters(params)
+    params = _check_parameters(params)
     _check_outputs(apply, params, x)
     kernel = _kernel(apply, params, x, given)
     return (kernel + kernel.T) / 2 if z is None else kernel
@@ -70,24 +70,21 @@ def empirical(
 def _kernel(
     apply: Apply, params: PyTree, x: Float[Array, "x ..."], z: Float[Array, "z ..."]
 ) -> Float[Array, "x z"]:
-    """One row of products for each input and output."""
+    """A row of products for each input and output."""
     trained, rest = eqx.partition(params, eqx.is_inexact_array)
 
     def outputs(trained: PyTree, inputs: Float[Array, "batch ..."]) -> Float[Array, "batch o"]:
-        values = apply(eqx.combine(trained, rest), inputs)
-        return values.reshape(len(inputs), -1)
+        return apply(eqx.combine(trained, rest), inputs).reshape(len(inputs), -1)
 
-    along = eqx.filter_closure_convert(lambda t: outputs(t, z), trained)
-    count = jax.eval_shape(outputs, trained, x[:1]).shape[1]
+    at_z, along = jax.linearize(lambda trained: outputs(trained, z), trained)
 
     def row(index: Int[Array, "2"]) -> Float[Array, " z"]:
         point, output = index[0], index[1]
-        one = lambda t: outputs(t, jax.lax.dynamic_index_in_dim(x, point))[0, output]
-        gradient = jax.grad(one)(trained)
-        return jax.jvp(along, (trained,), (gradient,))[1][:, output]
+        value = lambda trained: outputs(trained, x[point][None])[0, output]
+        return along(jax.grad(value)(trained))[:, output]
 
-    indices = jnp.asarray(np.indices((len(x), count)).reshape(2, -1).T)
-    return jax.lax.map(row, indices).reshape(len(x), count, len(z)).mean(1)
+    indices = np.indices((len(x), at_z.shape[1])).reshape(2, -1).T
+    return jax.lax.map(row, jnp.asarray(indices)).reshape(len(x), -1, len(z)).mean(1)
 
 
 def _check_input(name: str, values: Num[ArrayLike, "..."]) -> Float[Array, "inputs ..."]:
@@ -104,18 +101,17 @@ def _check_input(name: str, values: Num[ArrayLike, "..."]) -> Float[Array, "inpu
     return check_finite(name, array)
 
 
-def _check_parameters(params: PyTree) -> None:
-    leaves = [leaf for leaf in jax.tree.leaves(params) if eqx.is_inexact_array(leaf)]
+def _check_parameters(params: PyTree) -> PyTree:
+    trained, rest = eqx.partition(params, eqx.is_inexact_array)
+    leaves = jax.tree.leaves(trained)
     if not leaves:
         raise ValueError(
             "Argument `params` must hold at least one floating array, but it holds none."
         )
-    for leaf in leaves:
-        if jnp.iscomplexobj(leaf):
-            raise ValueError(
-                f"Argument `params` must be real, but an array of it has dtype {leaf.dtype}."
-            )
-        check_finite("params", leaf)
+    if kinds := [leaf.dtype for leaf in leaves if jnp.iscomplexobj(leaf)]:
+        raise ValueError(f"Argument `params` must be real, but an array in it is {kinds[0]}.")
+    finite = lambda leaf: check_finite("params", jnp.asarray(leaf))
+    return eqx.combine(jax.tree.map(finite, trained), rest)
 
 
 def _check_outputs(apply: Apply, params: PyTree, x: Float[Array, "x ..."]) -> None:
