@@ -30,11 +30,11 @@ TRAINED_WIDTHS = (32, 96, 288)
 TRAINED_DRAWS = 16
 TARGETS = (1.0, -1.0, 1.0, -1.0)  # at the unit vectors of the axes, which no mode leaves behind
 HELD_OUT_POINTS = 4
-EARLY_TIMES = (0.5, 2.0)  # flow time of 1/2 the sum of squares, before the end
+EARLY_TIMES = (0.3, 1.0)  # flow time of 1/2 the sum of squares; half is learnt at the first
 DECAYED = 10.0  # the flow ends at 10 / (smallest eigenvalue)
 RTOL = 1e-4
 STEEPEST, FLATTEST = -0.8, -0.3  # of the error of outputs against width, in logarithms
-WORST_OUTPUT_ERROR = 0.2  # of outputs of order one, at the largest width
+WORST_OUTPUT_ERROR = 0.12  # of outputs of order one, at the largest width
 
 Kernel = FullyConnected | Convolutional
 Ensemble = PyTree  # a network whose weights have a leading axis of draws
@@ -198,8 +198,8 @@ def output_errors(
         gram: The exact kernel between all of them.
 
     Returns:
-        Root mean squares over networks and points: against the exact kernel, at all times; and at
-        the end of the flow, against each network's own kernel at the start.
+        Root mean squares over networks and points: against the exact kernel, at the worst time;
+        and against each network's own kernel at the start, at the end of the flow.
     """
     n = len(TARGETS)
     slowest = float(jnp.linalg.eigvalsh(gram[:n, :n])[0])
@@ -207,8 +207,9 @@ def output_errors(
     found = _train(networks, x, ts)
     exact = _regressed(found[0], gram, ts)
     own = _regressed_by_own(networks, found[0], x)
-    mean = lambda gap: float(jnp.sqrt(jnp.mean(gap**2)))
-    return mean(found[1:, :, n:] - exact[1:]), mean(found[-1, :, n:] - own)
+    gaps = found[:, :, n:] - exact
+    mean = lambda gap: jnp.sqrt(jnp.mean(gap**2, axis=(-2, -1)))
+    return float(mean(gaps).max()), float(mean(found[-1, :, n:] - own))
 
 
 def _train(
@@ -234,7 +235,7 @@ def _regressed(
     start: Float[Array, "draws points"],
     gram: Float[Array, "points points"],
     ts: Float[np.ndarray, " time"],
-) -> Outputs:
+) -> Float[Array, "time draws held_out"]:
     """Kernel regression at held-out points, at each time and, for the last, in the limit."""
     n = len(TARGETS)
     targets = jnp.tile(jnp.asarray(TARGETS)[:, None], (1, len(start)))

@@ -63,11 +63,9 @@ def scalar_function(found: Dual) -> Function:
     return lambda x: compiled(x)[0]
 
 
-def _half_powers(function: HalfPowers) -> Elementwise:
+def _half_powers(function: HalfPowers) -> Callable[[Array], Array]:
     right, left, degree = float(function.right), float(function.left), function.degree
     if degree > 0:
         return lambda x: jnp.where(x > 0, right * x**degree, left * x**degree)
-    middle = (right + left) / 2
-    return lambda x: jnp.where(
-        x == 0, jnp.full_like(x, middle), jnp.where(x > 0, right, left).astype(x.dtype)
-    )
+    sides = lambda x: jnp.where(x > 0, right, left).astype(x.dtype)
+    return lambda x: jnp.where(x == 0, jnp.full_like(x, (right + left) / 2), sides(x))
