@@ -11,6 +11,7 @@ from flowkit import (
     dynamics as dynamics,
     initial as initial,
     kernels as kernels,
+    networks as networks,
     observables as observables,
     regression as regression,
     rules as rules,

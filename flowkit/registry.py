@@ -31,17 +31,16 @@ from flowkit.symbolic.two_layers import two_layer_riccati
 
 RULES = ("adagrad", "adam", "heavy ball", "momentum", "nesterov", "rmsprop", "sign")
 DEFAULT_DEPTH = 3
-ANY = sp.Symbol("N", integer=True, positive=True)
 
 # The depths at which a derivation is checked where these are more than the default.
-DEPTHS: dict[str, tuple[int | sp.Expr, ...]] = {
-    "end-to-end-spectrum": (2, 3, ANY),
-    "mode-solution": (1, 2, 3, 4, ANY, sp.oo),
+DEPTHS: dict[str, tuple[Any, ...]] = {
+    "end-to-end-spectrum": (2, 3, instances.ANY_DEPTH),
+    "mode-solution": (1, 2, 3, 4, instances.ANY_DEPTH, instances.INFINITE_DEPTH),
     "ntk-recursion": (2, 3, 4),
-    "rank-preservation": (2, 3, ANY),
-    "singular-vector-flow": (2, 3, 4, ANY),
-    "stationary-vectors": (2, 3, ANY),
-    "two-coordinates": (1, 2, 3, 4, ANY),
+    "rank-preservation": (2, 3, instances.ANY_DEPTH),
+    "singular-vector-flow": (2, 3, 4, instances.ANY_DEPTH),
+    "stationary-vectors": (2, 3, instances.ANY_DEPTH),
+    "two-coordinates": (1, 2, 3, 4, instances.ANY_DEPTH),
 }
 
 Derivable = Callable[..., Derived]

@@ -4,6 +4,7 @@ from flowkit.claim import Claim
 from flowkit.claims.completion import completion_claims
 from flowkit.claims.derivations import derivation_claims
 from flowkit.claims.factorization import factorization_claims
+from flowkit.claims.finite_width import finite_width_claims
 from flowkit.claims.implicit_bias import implicit_bias_claims
 from flowkit.claims.kernels import kernel_claims
 from flowkit.claims.nuclear_norm import nuclear_norm_claims
@@ -18,7 +19,8 @@ def all_claims(*, quick: bool = False) -> tuple[Claim, ...]:
 
     Args:
         quick: Fewer depths, splits and images, under the same bounds, and without the claims on
-            two layers, on implicit bias, on steps, on stiff flows and of other derivations.
+            finite networks, on two layers, on implicit bias, on steps, on stiff flows and of other
+            derivations.
 
     Returns:
         Claims with unique names.
@@ -34,6 +36,7 @@ def all_claims(*, quick: bool = False) -> tuple[Claim, ...]:
 
 def _longer_claims() -> tuple[Claim, ...]:
     return (
+        *finite_width_claims(),
         *two_layer_claims(),
         *nuclear_norm_claims(),
         *implicit_bias_claims(),

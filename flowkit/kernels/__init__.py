@@ -3,4 +3,5 @@
 from flowkit.kernels.base import AbstractKernel as AbstractKernel
 from flowkit.kernels.convolutional import Convolutional as Convolutional
 from flowkit.kernels.duals import expectation as expectation
+from flowkit.kernels.finite_width import empirical as empirical
 from flowkit.kernels.fully_connected import FullyConnected as FullyConnected

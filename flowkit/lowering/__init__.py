@@ -1,5 +1,6 @@
 """The door between SymPy and JAX: derivations in, pure JAX callables out."""
 
+from flowkit.lowering.activations import lower_activation as lower_activation
 from flowkit.lowering.callables import (
     lower as lower,
     lower_conserved as lower_conserved,

@@ -6,11 +6,11 @@ from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
-import sympy as sp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Num, Scalar
 
 from flowkit.claim import Claim, Verdict
+from flowkit.lowering.activations import Function, scalar_function
 from flowkit.lowering.callables import lower
 from flowkit.lowering.gaps import determinant, guarded_angle
 from flowkit.lowering.printing import GuardedPrinter, compile_expressions
@@ -28,7 +28,6 @@ VARIANCES = (0.6, 0.9)  # at which a rule is checked
 
 Real = Num[ArrayLike, "..."]
 Kappas = Callable[[Real, Real, Real], tuple[Array, Array]]
-Function = Callable[[Scalar], Scalar]
 Mean = Callable[[Scalar, Scalar, Scalar], Scalar]
 
 
@@ -58,7 +57,7 @@ def as_floats(*values: Real) -> list[Array]:
 @lower.register
 @cache
 def _lower_quadrature(dual: QuadratureDual) -> Kappas:
-    function = _scalar_function(dual)
+    function = scalar_function(dual)
     rule = partial(_polar if dual.kinked else _planar, nodes=dual.nodes)
     kappa = jnp.vectorize(_mean(function, function, rule, kinked=dual.kinked))
     slope = jax.grad(function)
@@ -110,7 +109,7 @@ def rule_claim(dual: QuadratureDual) -> Claim:
 
 def _check_rule(dual: QuadratureDual, step: float = 1e-4) -> Verdict:
     (a, b), bound = VARIANCES, 1e-8  # step^2, and the half powers of a kink
-    kappas, function = lower(dual), jax.vmap(_scalar_function(dual))
+    kappas, function = lower(dual), jax.vmap(scalar_function(dual))
     points, weights = (jnp.asarray(x) for x in normal_rule(8 * NODES))
     means = [jnp.sum(weights * function(jnp.sqrt(v) * points)) for v in (a, b)]
     slopes = []
@@ -128,14 +127,6 @@ def _check_rule(dual: QuadratureDual, step: float = 1e-4) -> Verdict:
         expected=f"both below {bound:.0e}",
         numbers=numbers,
     )
-
-
-def _scalar_function(dual: QuadratureDual) -> Function:
-    if not isinstance(dual.function, sp.Lambda):
-        return dual.function
-    (variable,) = dual.function.variables
-    compiled = compile_expressions((variable,), [dual.function(variable)])
-    return lambda x: compiled(x)[0]
 
 
 def _mean(f: Function, g: Function, rule: Callable[..., Scalar], *, kinked: bool) -> Mean:

@@ -31,6 +31,7 @@ class DualActivation:
 
     Attributes:
         name: The activation.
+        function: s itself, as half powers or as a `sympy.Lambda`.
         kappa: E[s(u) s(v)] in the symbols var_u, var_v and cov.
         kappa_dot: E[s'(u) s'(v)] in the same symbols.
         source: How it was derived, and where it is published.
@@ -38,6 +39,7 @@ class DualActivation:
     """
 
     name: str
+    function: HalfPowers | sp.Lambda
     kappa: sp.Expr
     kappa_dot: sp.Expr
     source: str
@@ -159,7 +161,7 @@ def _of_half_powers(name: str, function: HalfPowers) -> DualActivation:
     if function == HalfPowers(1, 1, 0):
         claims += (arc_cosine_claim(kappa, kappa_dot),)
     source = "polar integration; Cho, Saul 2009, section 2"
-    return DualActivation(name, kappa, kappa_dot, source, claims)
+    return DualActivation(name, function, kappa, kappa_dot, source, claims)
 
 
 def _of_smooth(name: str, function: sp.Expr) -> DualActivation:
@@ -171,4 +173,4 @@ def _of_smooth(name: str, function: sp.Expr) -> DualActivation:
         measured_limit_claim(name, "E[s'(u) s'(v)]", kappa_dot, derivative, X),
     )
     source = "generating functions, integration by parts, Price 1958"
-    return DualActivation(name, kappa, kappa_dot, source, claims)
+    return DualActivation(name, sp.Lambda(X, function), kappa, kappa_dot, source, claims)

@@ -7,6 +7,9 @@ from flowkit.symbolic.law_counts import LawCount, linear_network_laws, relu_netw
 from flowkit.symbolic.modified import modified_flow, momentum_flow, penalised_flow
 from flowkit.symbolic.sampling import StochasticDerivation, reshuffled_flow, sgd_equation
 
+ANY_DEPTH = sp.Symbol("N", integer=True, positive=True)
+INFINITE_DEPTH = sp.oo
+
 X, Y = sp.symbols("x y", real=True)
 WELL = (X - 1) ** 2 / 2 + (Y - X**2) ** 2
 """A well with a curved floor: its third derivatives are not zero."""
