@@ -19,10 +19,10 @@ def test_processes_find_what_one_finds():
         assert one.verdict == other.verdict
 
 
-def test_a_process_that_dies_fails_its_claim():
+def test_a_process_that_dies_fails_its_claims():
     future = Future()
     future.set_exception(BrokenProcessPool("killed"))
-    entry = checking._entry(all_claims()[0], future)
+    (entry,) = checking._entries(all_claims()[:1], future)
     assert not entry.verdict.passed
     assert "BrokenProcessPool: killed" in entry.verdict.measured
 

@@ -6,12 +6,11 @@ import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from functools import cache
 
 import jax
 
 from flowkit.claim import Claim, Verdict
-from flowkit.claims.catalogue import all_claims
+from flowkit.claims.catalogue import all_claims, themes
 from flowkit.report import Entry
 
 
@@ -22,11 +21,11 @@ def check_in_turn(claims: Sequence[Claim]) -> Iterator[Entry]:
 
 
 def check_in_processes(claims: Sequence[Claim], *, quick: bool, jobs: int) -> Iterator[Entry]:
-    """Check claims of the catalogue in new processes, which is twice as fast on two cores.
+    """Check claims of the catalogue in new processes, a theme at a time.
 
-    Much of a check is compilation, which uses one core. A claim does not travel: each process
-    makes its own catalogue and is told a name. Start it from a module that does nothing when it is
-    imported, as every process imports the main module.
+    Much of a check is tracing and compilation, which use one core. A claim does not travel: each
+    process makes its own catalogue and is told names. Start it from a module that does nothing
+    when it is imported, as every process imports the main module.
 
     Args:
         claims: Claims of the catalogue.
@@ -34,37 +33,39 @@ def check_in_processes(claims: Sequence[Claim], *, quick: bool, jobs: int) -> It
         jobs: The number of processes.
 
     Yields:
-        What was checked, as it comes; a claim whose process dies has failed.
+        What was checked, as it comes; the claims of a theme whose process dies have failed.
     """
+    asked = {claim.name: claim for claim in claims}
+    groups = [[claim.name for claim in theme] for theme in themes(quick=quick)]
+    groups = [[name for name in group if name in asked] for group in groups]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_use_float64) as pool:
-        futures = {pool.submit(_check_by_name, claim.name, quick): claim for claim in claims}
+        futures = {pool.submit(_check_names, group, quick): group for group in groups if group}
         try:
             for future in as_completed(futures):
-                yield _entry(futures[future], future)
+                names = futures[future]
+                yield from _entries([asked[name] for name in names], future)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _entry(claim: Claim, future: Future) -> Entry:
+def _entries(claims: Sequence[Claim], future: Future) -> list[Entry]:
     try:
-        return Entry(claim, *future.result())
+        return [Entry(claim, *found) for claim, found in zip(claims, future.result(), strict=True)]
     except BrokenProcessPool as error:
-        return Entry(claim, _broken(error), 0.0, traceback.format_exc())
+        verdict, broke_at = _broken(error), traceback.format_exc()
+        return [Entry(claim, verdict, 0.0, broke_at) for claim in claims]
 
 
 def _use_float64() -> None:
     jax.config.update("jax_enable_x64", val=True)
 
 
-@cache
-def _catalogue(*, quick: bool) -> dict[str, Claim]:
-    return {claim.name: claim for claim in all_claims(quick=quick)}
-
-
-def _check_by_name(name: str, quick: bool) -> tuple[Verdict, float, str]:  # noqa: FBT001
-    entry = _check(_catalogue(quick=quick)[name])
-    return entry.verdict, entry.seconds, entry.traceback
+def _check_names(names: Sequence[str], quick: bool) -> list[tuple[Verdict, float, str]]:  # noqa: FBT001
+    """What a process sends back: all of an entry but its claim."""
+    claims = {claim.name: claim for claim in all_claims(quick=quick)}
+    entries = [_check(claims[name]) for name in names]
+    return [(entry.verdict, entry.seconds, entry.traceback) for entry in entries]
 
 
 def _check(claim: Claim) -> Entry:

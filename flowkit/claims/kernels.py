@@ -21,7 +21,7 @@ from flowkit.symbolic import kernel_flow
 from flowkit.trajectory import Trajectory
 
 FLOW_IMAGES = 80  # for training, and as many held out, where the flow is integrated
-IMAGES = 200  # likewise where it is not
+IMAGES = 110  # likewise where it is not
 DEPTH = 3
 CLASSES = 10
 LABEL_OFFSET = -0.1  # labels are e_c - 0.1, as published
