@@ -1,7 +1,5 @@
 """Gaussian expectations of activations as numbers, from the lowered duals."""
 
-from collections.abc import Callable
-
 import equinox as eqx
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -10,8 +8,6 @@ from jaxtyping import Array, Float, Num
 from flowkit.lowering import lower
 from flowkit.symbolic.duals import Activation, dual
 from flowkit.symbolic.quadrature import QuadratureDual
-
-LayerMap = Callable[[Array, Array, Array], tuple[Array, Array]]
 
 
 def expectation(
@@ -45,32 +41,6 @@ def expectation(
     return eqx.error_if(
         kappa, negative, "Arguments `var_u` and `var_v` must not be negative, but one is."
     )
-
-
-def layer_map(activation: Activation) -> LayerMap:
-    """The dual scaled by c = 1 / E[s(x)^2] of a standard normal x, which keeps unit variances.
-
-    Args:
-        activation: What `flowkit.symbolic.dual` takes: a name, an expression, a function, a dual.
-
-    Returns:
-        (var_u, var_v, cov) -> (c E[s(u) s(v)], c E[s'(u) s'(v)]); c is 2 for the ReLU.
-
-    Raises:
-        ValueError: `activation` is unknown.
-
-    Source:
-        Arora et al. 2019, arXiv:1904.11955, section 3.
-    """
-    function = lower(dual(activation))
-
-    def scaled(var_u: Array, var_v: Array, cov: Array) -> tuple[Array, Array]:
-        one = jnp.ones((), cov.dtype)
-        second_moment, _ = function(one, one, one)
-        kappa, kappa_dot = function(var_u, var_v, cov)
-        return kappa / second_moment, kappa_dot / second_moment
-
-    return scaled
 
 
 def entries(activation: Activation) -> int:
