@@ -1,6 +1,6 @@
 """The kernels of infinitely wide convolutional networks."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import ClassVar, NamedTuple, final, get_args
 
 import equinox as eqx
@@ -9,16 +9,24 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Scalar
 
 from flowkit.kernels.base import AbstractPairKernel, equal_inputs
-from flowkit.kernels.convolutions import Padding, Pair, filtered, of_each_position, pooled
-from flowkit.kernels.duals import entries
+from flowkit.kernels.convolutions import (
+    Padding,
+    Pair,
+    Size,
+    Sizes,
+    filtered,
+    for_each_layer,
+    of_each_position,
+    pair_of,
+    pooled,
+)
+from flowkit.kernels.duals import back, entries
 from flowkit.kernels.layers import Layers, LayerScales, Variance, check_integer
 from flowkit.kernels.readouts import Readout, check_readout, positions, read_out
 from flowkit.symbolic.duals import Activation
 
 Image = Float[Array, "height width channels"]
 Covariances = Float[Array, "..."]
-Size = int | Pair
-Sizes = Size | Mapping[int, Size]
 
 
 class _State(NamedTuple):
@@ -141,18 +149,16 @@ class Convolutional(AbstractPairKernel):
                 f"Argument `train` must not come with `train_ends`, but they are `{train}` and "
                 f"`{train_ends}`."
             )
-        if train_ends is None:
-            published = readout == "gap" and convention == "arora"
-            train_ends = {1, depth} <= set(train) if train is not None else not published
-            middle = published and train is None
-        else:
-            middle = not train_ends
+        if train_ends is None and train is None:
+            train_ends = readout != "gap" or convention != "arora"
+        fixed = train_ends is False
         self.depth, self.activation = depth, activation
-        self.filter_size = filter_size if isinstance(filter_size, int) else tuple(filter_size)
-        self.readout, self.train_ends, self.padding = readout, train_ends, padding
-        self.strides = _for_each("strides", strides, depth - 1)
-        self.pooling = _for_each("pooling", pooling, depth - 1)
-        self.dense = not (middle and convention == "neural-tangents")
+        pair = pair_of("filter_size", filter_size)
+        self.filter_size = filter_size if isinstance(filter_size, int) else pair
+        self.readout, self.padding = readout, padding
+        self.strides = for_each_layer("strides", strides, depth - 1)
+        self.pooling = for_each_layer("pooling", pooling, depth - 1)
+        self.dense = not (fixed and convention == "neural-tangents")
         self.layers = Layers(
             depth,
             activation,
@@ -161,9 +167,10 @@ class Convolutional(AbstractPairKernel):
             width=width,
             weight_variance=weight_variance,
             bias_variance=bias_variance,
-            train=range(2, depth) if middle else train,
+            train=range(2, depth) if fixed else train,
             train_biases=train_biases,
         )
+        self.train_ends = {1, depth} <= set(self.layers.train)
 
     def __check_init__(self):
         for side in self._filter:
@@ -180,7 +187,7 @@ class Convolutional(AbstractPairKernel):
 
     @property
     def _filter(self) -> Pair:
-        return _pair_of("filter_size", self.filter_size)
+        return pair_of("filter_size", self.filter_size)
 
     @property
     def _area(self) -> int:
@@ -188,7 +195,6 @@ class Convolutional(AbstractPairKernel):
 
     def _pair(self, x: Image, z: Image) -> tuple[Scalar, Scalar]:
         same = equal_inputs(x, z)
-        (x, scale_x), (z, scale_z) = self.layers.rescaled(x), self.layers.rescaled(z)
         state = self._first(x, z)
         for start, stop in self._runs():
             layer = lambda h, state: self._convolve(self._activate(h, state, same), h)
@@ -196,19 +202,16 @@ class Convolutional(AbstractPairKernel):
                 state = layer(start, state)
             else:
                 state = jax.lax.fori_loop(start, stop, layer, state)
-        theta, sigma = self._read(self._activate(self.depth - 1, state, same))
-        return theta * scale_x * scale_z, sigma * scale_x * scale_z
+        return self._read(self._activate(self.depth - 1, state, same))
 
     def _first(self, x: Image, z: Image) -> _State:
         """The first convolution."""
         scales = self.layers.first(self._area * x.shape[-1], x.dtype)
         products = self._box(jnp.einsum("abc,dec->abde", x, z, precision="highest"), 0)
-        own = tuple(self._box(self._own_products(image), 0) for image in (x, z))
-        return _State(
-            scales.weight_rate * products + scales.bias_rate,
-            scales.weight * products + scales.bias,
-            tuple(scales.weight * a + scales.bias for a in own),
-        )
+        affine = lambda values: scales.weight * values + scales.bias
+        own_x, own_z = (self._box(self._own_products(image), 0) for image in (x, z))
+        theta = scales.weight_rate * products + scales.bias_rate
+        return _State(theta, affine(products), (affine(own_x), affine(own_z)))
 
     def _own_products(self, x: Image) -> Covariances:
         if self._pools:
@@ -227,13 +230,13 @@ class Convolutional(AbstractPairKernel):
         m, m_dot = moments(var_x[:, :, None, None], var_z[None, None], sigma)
         if not self._pools:
             m_x, m_z = (moments(var, var, var)[0] for var in (var_x, var_z))
-            return _State(m_dot * theta, m, (m_x, m_z))
+            return _State(back(m_dot, theta), m, (m_x, m_z))
         m_x, m_z = (
             moments(var[:, :, None, None], var[None, None], a)[0]
             for var, a in zip((var_x, var_z), own, strict=True)
         )
         window = self.pooling[h - 1] if isinstance(h, int) else (1, 1)
-        theta, m, m_x, m_z = (pooled(a, window) for a in (m_dot * theta, m, m_x, m_z))
+        theta, m, m_x, m_z = (pooled(a, window) for a in (back(m_dot, theta), m, m_x, m_z))
         return _State(theta, m, (m_x, m_z))
 
     def _convolve(self, state: _State, h: int | Int[Array, ""]) -> _State:
@@ -274,33 +277,14 @@ class Convolutional(AbstractPairKernel):
         return theta, scales.weight * m + scales.bias
 
     def _readout_scales(self, values: Float[Array, "height width height width"]) -> LayerScales:
+        height, width = values.shape[:2]
+        places = positions(self.readout, (height, width))
         if not self.dense:
-            one = jnp.ones((), values.dtype) / positions(self.readout, values.shape[:2])
-            return LayerScales(one, 0 * one, 0 * one, 0 * one)
-        plain = self.layers.convention == "arora"
-        divisor = self._area if plain else positions(self.readout, values.shape[:2])
+            zero = jnp.zeros((), values.dtype)
+            return LayerScales(zero + 1 / places, zero, zero, zero)
+        divisor = self._area if self.layers.convention == "arora" else places
         return self.layers.next(self.depth, values.dtype, divisor=divisor)
 
     def _pair_entries(self, shape: tuple[int, ...]) -> int:
         height, width, _ = shape
         return (height * width) ** 2 * entries(self.activation) * (3 if self._pools else 1)
-
-
-def _for_each(name: str, sizes: Sizes, count: int) -> tuple[Pair, ...]:
-    """A size for each of the convolutions."""
-    if not isinstance(sizes, Mapping):
-        return (_pair_of(name, sizes),) * count
-    if wrong := [h for h in sizes if h not in range(1, count + 1)]:
-        raise ValueError(
-            f"Argument `{name}` must map layers from 1 to {count}, but it maps `{wrong[0]}`."
-        )
-    return tuple(_pair_of(name, sizes.get(h, 1)) for h in range(1, count + 1))
-
-
-def _pair_of(name: str, size: Size) -> Pair:
-    pair = (size, size) if isinstance(size, int) else tuple(size)
-    if len(pair) != 2:
-        raise ValueError(f"Argument `{name}` must be a number or two, but it is `{size}`.")
-    for side in pair:
-        check_integer(name, side, least=1)
-    return pair

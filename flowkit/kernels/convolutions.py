@@ -4,13 +4,18 @@ An array has the positions of one image (height width: covariances of each with 
 two (height width height width: of all pairs).
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from flowkit.kernels.layers import check_integer
+
 Pair = tuple[int, int]
+Size = int | Pair
+Sizes = Size | Mapping[int, Size]
 Padding = Literal["zero", "circular", "valid"]
 Covariances = Float[Array, "..."]
 
@@ -91,3 +96,25 @@ def pooled(values: Covariances, window: Pair) -> Covariances:
 def of_each_position(values: Covariances) -> Float[Array, "height width"]:
     """The covariances of positions with themselves."""
     return values if values.ndim == 2 else jnp.einsum("abab->ab", values)
+
+
+def for_each_layer(name: str, sizes: Sizes, count: int) -> tuple[Pair, ...]:
+    """A size for each of the convolutions."""
+    if not isinstance(sizes, Mapping):
+        return (pair_of(name, sizes),) * count
+    if wrong := [h for h in sizes if h not in range(1, count + 1)]:
+        raise ValueError(
+            f"Argument `{name}` must map layers from 1 to {count}, but it maps `{wrong[0]}`."
+        )
+    return tuple(pair_of(name, sizes.get(h, 1)) for h in range(1, count + 1))
+
+
+def pair_of(name: str, size: Size) -> Pair:
+    """Height and width."""
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    if len(sides) != 2:
+        raise ValueError(f"Argument `{name}` must be a number or two, but it is `{size}`.")
+    for side in sides:
+        check_integer(name, side, least=1)
+    height, width = sides
+    return height, width

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Scalar
 
 from flowkit.kernels.base import AbstractPairKernel, equal_inputs
-from flowkit.kernels.duals import entries
+from flowkit.kernels.duals import back, entries
 from flowkit.kernels.layers import Layers, Variance, check_integer
 from flowkit.symbolic.duals import Activation
 
@@ -31,9 +31,9 @@ class FullyConnected(AbstractPairKernel):
     itself is depth (for the ReLU). The NTK drives du/dt = -K (u - y) under 1/2 the sum of squares.
     `flowkit.kernels` has the table of conventions and parametrizations.
 
-    For a ReLU, leaky ReLU, absolute value or identity without biases, inputs are scaled by powers
-    of two first, so that only a value which itself cannot be represented overflows or vanishes.
-    Elsewhere squared norms must stay below the root of the largest number, 1e19 in float32.
+    Any scale is safe for a ReLU and its like: only a value which itself cannot be represented
+    overflows or vanishes. With other activations variances must stay below about 1e6 in float32 and
+    1e15 in float64. A step or sign has an infinite NTK of an input with itself.
 
     Attributes:
         depth: The number of weight layers.
@@ -101,7 +101,6 @@ class FullyConnected(AbstractPairKernel):
         self, x: Float[Array, " features"], z: Float[Array, " features"]
     ) -> tuple[Scalar, Scalar]:
         layers, same = self.layers, equal_inputs(x, z)
-        (x, scale_x), (z, scale_z) = layers.rescaled(x), layers.rescaled(z)
         first = layers.first(len(x), x.dtype)
 
         def hidden_layer(h: Int[Array, ""], state: _State) -> _State:
@@ -110,7 +109,7 @@ class FullyConnected(AbstractPairKernel):
             layer = layers.next(h + 1, x.dtype)
             m, m_dot = layers.moments(var_x, var_z, sigma)
             m_x, m_z = (layers.moments(var, var, var)[0] for var in (var_x, var_z))
-            theta = layer.weight * m_dot * theta + layer.weight_rate * m + layer.bias_rate
+            theta = layer.weight * back(m_dot, theta) + layer.weight_rate * m + layer.bias_rate
             sigma, var_x, var_z = (layer.weight * a + layer.bias for a in (m, m_x, m_z))
             return theta, sigma, var_x, var_z
 
@@ -118,7 +117,7 @@ class FullyConnected(AbstractPairKernel):
         theta = first.weight_rate * product + first.bias_rate
         start = theta, *(first.weight * a + first.bias for a in (product, *squares))
         theta, sigma, _, _ = jax.lax.fori_loop(1, self.depth, hidden_layer, start)
-        return theta * scale_x * scale_z, sigma * scale_x * scale_z
+        return theta, sigma
 
     def _pair_entries(self, shape: tuple[int, ...]) -> int:
         return max(*shape, entries(self.activation))

@@ -4,16 +4,14 @@ from collections.abc import Collection
 from typing import Literal, NamedTuple, final, get_args
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float, Scalar
 
-from flowkit.lowering import lower
+from flowkit.kernels.duals import moments
 from flowkit.symbolic.duals import Activation, dual
-from flowkit.symbolic.polar import HalfPowers
 
 Convention = Literal["arora", "neural-tangents"]
 Parametrization = Literal["ntk", "standard"]
@@ -102,20 +100,6 @@ class Layers(eqx.Module):
             check_integer("width", self.width, least=1)
         dual(self.activation)  # refuses an unknown activation
 
-    def rescaled(self, x: Float[Array, "..."]) -> tuple[Float[Array, "..."], Scalar]:
-        """An input of size one, and the factor that its kernel values regain.
-
-        With half powers of degree one and no biases K(a x, b z) = a b K(x, z) for positive a and
-        b; the factor is a power of two then, which costs no rounding. Else it is 1.
-        """
-        one, function = jnp.ones((), x.dtype), dual(self.activation).function
-        half_powers = isinstance(function, HalfPowers) and function.degree == 1
-        if not half_powers or self.bias_variance is not None:
-            return x, one
-        _, exponent = jnp.frexp(jnp.max(jnp.abs(jax.lax.stop_gradient(x))))
-        scale = jnp.ldexp(one, exponent - 1)
-        return x / scale, scale
-
     def first(self, fan_in: int, dtype: DTypeLike) -> LayerScales:
         """The layer of the inputs, each a sum of `fan_in` products with weights."""
         plain = self.convention == "arora"
@@ -130,9 +114,10 @@ class Layers(eqx.Module):
     def _scales(self, weight: Scalar, summed: Scalar, index: Array) -> LayerScales:
         """Scales of a layer; in standard parametrization the weights count as they are."""
         dtype, standard = weight.dtype, self.parametrization == "standard"
-        has_bias = self.bias_variance is not None
-        bias = self.bias_variance.astype(dtype) if has_bias else jnp.zeros((), dtype)
-        bias_rate = jnp.ones((), dtype) if standard and has_bias else bias
+        bias = bias_rate = jnp.zeros((), dtype)
+        if self.bias_variance is not None:
+            bias = self.bias_variance.astype(dtype)
+            bias_rate = jnp.ones((), dtype) if standard else bias
         trained = lambda which: jnp.asarray([h in which for h in range(1, self.depth + 1)], dtype)
         return LayerScales(
             weight,
@@ -149,13 +134,13 @@ class Layers(eqx.Module):
 
     def moments(self, var_u: Array, var_v: Array, cov: Array) -> tuple[Array, Array]:
         """E[s(u) s(v)] and E[s'(u) s'(v)]."""
-        return lower(dual(self.activation))(var_u, var_v, cov)
+        return moments(self.activation, var_u, var_v, cov)
 
 
 def _variance(name: str, value: Variance) -> Float[Array, ""] | None:
     if value is None:
         return None
-    array = jnp.asarray(value)
+    array = jnp.asarray(np.asarray(value, float) if isinstance(value, int | float) else value)
     array = array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
     concrete = not isinstance(array, Tracer)
     if array.ndim or (concrete and not (np.isfinite(array) and array >= 0)):

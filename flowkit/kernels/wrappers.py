@@ -96,8 +96,9 @@ class FlipAveraged(AbstractKernel):
         kind: Kind,
     ) -> Float[Array, " pairs"]:
         of_x = [x] if _keeps_flips(self.kernel) else self._flips(x)
-        pairs = list(itertools.product(of_x, self._flips(z)))
-        return sum(self.kernel._values(a, b, rows, columns, kind) for a, b in pairs) / len(pairs)
+        pairs = itertools.product(of_x, self._flips(z))
+        values = [self.kernel._values(a, b, rows, columns, kind) for a, b in pairs]
+        return jnp.stack(values).mean(0)
 
     def _flips(self, x: Float[Array, "x height width channels"]) -> list[Array]:
         """The images under all combinations of flips, themselves first."""
@@ -112,6 +113,4 @@ def _keeps_flips(kernel: AbstractKernel) -> bool:
     if isinstance(kernel, UnitDiagonal | FlipAveraged):
         return _keeps_flips(kernel.kernel)
     plain = lambda sizes: all(size == (1, 1) for size in sizes)
-    return (
-        isinstance(kernel, Convolutional) and plain(kernel.strides) and plain(kernel.pooling)
-    )
+    return isinstance(kernel, Convolutional) and plain(kernel.strides) and plain(kernel.pooling)
