@@ -19,7 +19,7 @@ _ENTRIES_AT_ONCE = 2**18  # of the largest tensor of a pair, over a batch of pai
 
 
 class AbstractKernel(eqx.Module):
-    """A kernel of infinitely wide networks; subclasses write the maths of one pair of inputs.
+    """A kernel of infinitely wide networks, between any pairs out of two arrays of inputs.
 
     The kernels have two kinds: "ntk", the neural tangent kernel of gradient flow on all trained
     layers, and "nngp", the covariance of the outputs at initialization (neural network Gaussian
@@ -30,12 +30,15 @@ class AbstractKernel(eqx.Module):
     """The names of one input's axes."""
 
     @abc.abstractmethod
-    def _pair(self, x: Float[Array, "..."], z: Float[Array, "..."]) -> tuple[Scalar, Scalar]:
-        """The NTK and the NNGP of one pair of inputs of equal shape."""
-
-    @abc.abstractmethod
-    def _pair_entries(self, shape: tuple[int, ...]) -> int:
-        """The number of entries of the largest tensor held for one pair of inputs."""
+    def _values(
+        self,
+        x: Float[Array, "x ..."],
+        z: Float[Array, "z ..."],
+        rows: Int[ArrayLike, " pairs"],
+        columns: Int[ArrayLike, " pairs"],
+        kind: Kind,
+    ) -> Float[Array, " pairs"]:
+        """Kernel values of the pairs (x[row], z[column])."""
 
     def pair(
         self, x: Num[ArrayLike, "..."], z: Num[ArrayLike, "..."], *, kind: str = "ntk"
@@ -56,7 +59,7 @@ class AbstractKernel(eqx.Module):
         """
         x, z = _check_inputs(x, z, self.axes)
         index = np.zeros(1, int)
-        return _values(self, x[None], z[None], index, index, _check_kind(kind))[0]
+        return self._values(x[None], z[None], index, index, _check_kind(kind))[0]
 
     def gram(
         self,
@@ -86,7 +89,7 @@ class AbstractKernel(eqx.Module):
             return _symmetric_gram(self, x, kind)
         x, z = _check_inputs(x, z, axes)
         rows, columns = np.indices((len(x), len(z))).reshape(2, -1)
-        return _values(self, x, z, rows, columns, kind).reshape(len(x), len(z))
+        return self._values(x, z, rows, columns, kind).reshape(len(x), len(z))
 
     def diagonal(self, x: Num[ArrayLike, "x ..."], *, kind: str = "ntk") -> Float[Array, " x"]:
         """Kernel values of each input with itself.
@@ -103,19 +106,41 @@ class AbstractKernel(eqx.Module):
         """
         x, _ = _check_inputs(x, x, ("inputs", *self.axes))
         index = np.arange(len(x))
-        return _values(self, x, x, index, index, _check_kind(kind))
+        return self._values(x, x, index, index, _check_kind(kind))
+
+
+class AbstractPairKernel(AbstractKernel):
+    """A kernel whose subclasses write the maths of one pair of inputs."""
+
+    @abc.abstractmethod
+    def _pair(self, x: Float[Array, "..."], z: Float[Array, "..."]) -> tuple[Scalar, Scalar]:
+        """The NTK and the NNGP of one pair of inputs of equal shape."""
+
+    @abc.abstractmethod
+    def _pair_entries(self, shape: tuple[int, ...]) -> int:
+        """The number of entries of the largest tensor held for one pair of inputs."""
+
+    def _values(
+        self,
+        x: Float[Array, "x ..."],
+        z: Float[Array, "z ..."],
+        rows: Int[ArrayLike, " pairs"],
+        columns: Int[ArrayLike, " pairs"],
+        kind: Kind,
+    ) -> Float[Array, " pairs"]:
+        return _values_of_pairs(self, x, z, rows, columns, kind)
 
 
 @eqx.filter_jit
-def _values(
-    kernel: AbstractKernel,
+def _values_of_pairs(
+    kernel: AbstractPairKernel,
     x: Float[Array, "x ..."],
     z: Float[Array, "z ..."],
     rows: Int[ArrayLike, " pairs"],
     columns: Int[ArrayLike, " pairs"],
     kind: Kind,
 ) -> Float[Array, " pairs"]:
-    """Kernel values of the pairs (x[row], z[column]), a batch at a time."""
+    """The values, a batch at a time."""
     which = KINDS.index(kind)
     value = lambda pair: kernel._pair(x[pair[0]], z[pair[1]])[which]
     batch = max(1, _ENTRIES_AT_ONCE // kernel._pair_entries(x.shape[1:]))
@@ -128,7 +153,7 @@ def _symmetric_gram(
 ) -> Float[Array, "x x"]:
     """The upper triangle and its mirror image."""
     rows, columns = np.triu_indices(len(x))
-    values = _values(kernel, x, x, rows, columns, kind)
+    values = kernel._values(x, x, rows, columns, kind)
     upper = jnp.zeros((len(x), len(x)), x.dtype).at[rows, columns].set(values)
     return upper.at[columns, rows].set(values)
 

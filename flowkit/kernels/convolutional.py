@@ -1,27 +1,48 @@
 """The kernels of infinitely wide convolutional networks."""
 
-from typing import ClassVar, final
+from collections.abc import Collection, Iterator
+from typing import ClassVar, NamedTuple, final, get_args
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Scalar
 
-from flowkit.kernels.base import AbstractKernel, equal_inputs
-from flowkit.kernels.duals import entries, layer_map
+from flowkit.kernels.base import AbstractPairKernel, equal_inputs
+from flowkit.kernels.convolutions import (
+    Padding,
+    Pair,
+    Size,
+    Sizes,
+    filtered,
+    for_each_layer,
+    of_each_position,
+    pair_of,
+    pooled,
+)
+from flowkit.kernels.duals import back, entries
+from flowkit.kernels.layers import Layers, LayerScales, Variance, check_integer
+from flowkit.kernels.readouts import Readout, check_readout, positions, read_out
 from flowkit.symbolic.duals import Activation
 
 Image = Float[Array, "height width channels"]
-Positions = Float[Array, "height width"]
-PositionPairs = Float[Array, "height width height width"]
-_State = tuple[PositionPairs, PositionPairs, tuple[Positions, Positions]]
+Covariances = Float[Array, "..."]
 
-READOUTS = ("gap", "flatten")
+
+class _State(NamedTuple):
+    """Before an activation: Theta, Sigma, and Sigma of each image with itself.
+
+    The latter holds single positions, or all pairs where pooling will mix positions.
+    """
+
+    theta: Float[Array, "height width height width"]
+    sigma: Float[Array, "height width height width"]
+    own: tuple[Covariances, Covariances]
 
 
 @final
-class Convolutional(AbstractKernel):
-    """NTK and NNGP of a convolutional network (CNTK): q x q filters, zero padding, no biases.
+class Convolutional(AbstractPairKernel):
+    """NTK and NNGP of a convolutional network (CNTK); by default q x q, zero padding, no biases.
 
     With L = depth - 1 convolutions, c = 1 / E[s(x)^2] of a standard normal x (2 for the ReLU),
     positions p, p' of the two images, (u, v) ~ N(0, Lambda_{h-1}(p, p')), o the entry-wise product
@@ -33,134 +54,237 @@ class Convolutional(AbstractKernel):
         Theta_L = K'_L o Theta_{L-1} + K_L (no K_L without ends).
 
     "flatten" reads out the sum over p = p' (the trace), "gap" (global average pooling) the mean
-    over all (p, p'); of Theta_L for the NTK, of K_L for the NNGP. There is no 1 / q^2 in Sigma_0,
-    and no 1 / (height * width) in the trace. The defaults are the published CNTK-V (flatten, all
-    layers trained) and CNTK-GAP (gap, first and last layer fixed). The NTK drives
-    du/dt = -K (u - y) under 1/2 the sum of squares.
+    over all (p, p'), `LocalAverage` what lies between; of Theta_L for the NTK, of K_L for the
+    NNGP. There is no 1 / q^2 in Sigma_0, and no 1 / (height * width) in the trace. The defaults are
+    the published CNTK-V (flatten, all layers trained) and CNTK-GAP (gap, first and last layer
+    fixed). The NTK drives du/dt = -K (u - y) under 1/2 the sum of squares. `flowkit.kernels` has
+    the table of conventions and parametrizations.
+
+    Scales of inputs are treated as in `FullyConnected`. Without pooling the memory of a pair is
+    (height * width)^2 numbers, with pooling three times as many.
 
     Attributes:
         depth: The number of weight layers: depth - 1 convolutions and a linear read-out.
         activation: What `flowkit.symbolic.dual` takes: a name, an expression, a function, a dual.
-        filter_size: q, odd.
-        readout: "gap" or "flatten".
-        train_ends: Whether the first and the last layer are trained. Without them depth 2 has
-            nothing to train, and its NTK is 0.
+        filter_size: Height and width of the filters.
+        readout: "gap", "flatten" or a `LocalAverage`.
+        train_ends: Whether the first and the last layer are trained.
+        padding: "zero", "circular" or "valid".
+        strides: Those of each convolution.
+        pooling: The window of average pooling after each convolution's activation.
+        layers: Variances, biases and trained layers.
+        dense: Whether a dense layer follows the read-out.
 
     Source:
         Arora et al. 2019, arXiv:1904.11955, section 4; the scales are those of the
-        authors' program. Checked by tests/kernels/test_convolutional.py.
+        authors' program. Checked by tests/kernels/test_convolutional*.py.
     """
 
     axes: ClassVar[tuple[str, ...]] = ("height", "width", "channels")
 
     depth: int = eqx.field(static=True)
     activation: Activation = eqx.field(static=True)
-    filter_size: int = eqx.field(static=True)
-    readout: str = eqx.field(static=True)
+    filter_size: int | Pair = eqx.field(static=True)
+    readout: Readout = eqx.field(static=True)
     train_ends: bool = eqx.field(static=True)
+    padding: str = eqx.field(static=True)
+    strides: tuple[Pair, ...] = eqx.field(static=True)
+    pooling: tuple[Pair, ...] = eqx.field(static=True)
+    dense: bool = eqx.field(static=True)
+    layers: Layers
 
     def __init__(
         self,
         depth: int,
-        activation: str = "relu",
+        activation: Activation = "relu",
         *,
-        filter_size: int = 3,
-        readout: str = "gap",
+        filter_size: Size = 3,
+        readout: Readout = "gap",
         train_ends: bool | None = None,
+        convention: str = "arora",
+        padding: str = "zero",
+        strides: Sizes = 1,
+        pooling: Sizes = 1,
+        weight_variance: Variance = None,
+        bias_variance: Variance = 0.0,
+        parametrization: str = "ntk",
+        width: int | None = None,
+        train: Collection[int] | None = None,
+        train_biases: Collection[int] | None = None,
     ):
         """Describe the network.
 
         Args:
             depth: The number of weight layers, at least 2.
-            activation: What `flowkit.symbolic.dual` takes: a name, an expression, a dual.
-            filter_size: q, odd.
-            readout: "gap" or "flatten".
-            train_ends: Whether the first and the last layer are trained; where omitted, true for
-                "flatten" and false for "gap", as published.
+            activation: What `flowkit.symbolic.dual` takes: a name, an expression, a function.
+            filter_size: An odd number q, or height and width, both odd.
+            readout: "gap", "flatten" or a `LocalAverage`.
+            train_ends: Whether the first and the last layer are trained; where omitted, false for
+                "gap" in the convention "arora", as published, and true elsewhere. False in the
+                convention "neural-tangents" drops the dense layer instead of fixing it. Without
+                ends depth 2 has nothing to train, and its NTK is 0.
+            convention: "arora"; or "neural-tangents", where all layers, the first and the read-out
+                included, divide the variance by their fan-in, so that "flatten" is a mean too.
+            padding: What is outside an image: "zero", "circular" (its continuation), or "valid"
+                (filters stay inside).
+            strides: A number or one each for height and width; of all convolutions, or a mapping
+                of layers, from 1 to depth - 1, to theirs. Filters lie as in `jax.lax`.
+            pooling: Likewise the windows of average pooling, side by side, after the activation.
+            weight_variance: sigma_w^2 of one unit's sum over its inputs; c where omitted.
+            bias_variance: sigma_b^2; the number 0 means that there are no biases.
+            parametrization: "ntk", parameters N(0, 1) with their deviations as factors in the
+                forward pass; or "standard", parameters drawn with these deviations.
+            width: The number N of channels that the standard parametrization counts.
+            train: The layers, from 1 to depth, whose weights are trained, in place of
+                `train_ends`.
+            train_biases: The layers whose biases are trained; those of `train` where omitted.
 
         Raises:
             ValueError: an argument is out of its range or unknown.
         """
-        self.depth = depth
-        self.activation = activation
-        self.filter_size = filter_size
-        self.readout = readout
-        self.train_ends = readout == "flatten" if train_ends is None else train_ends
+        check_integer("depth", depth, least=2)
+        check_readout(readout)
+        if train is not None and train_ends is not None:
+            raise ValueError(
+                f"Argument `train` must not come with `train_ends`, but they are `{train}` and "
+                f"`{train_ends}`."
+            )
+        if train_ends is None and train is None:
+            train_ends = readout != "gap" or convention != "arora"
+        fixed = train_ends is False
+        self.depth, self.activation = depth, activation
+        pair = pair_of("filter_size", filter_size)
+        self.filter_size = filter_size if isinstance(filter_size, int) else pair
+        self.readout, self.padding = readout, padding
+        self.strides = for_each_layer("strides", strides, depth - 1)
+        self.pooling = for_each_layer("pooling", pooling, depth - 1)
+        self.dense = not (fixed and convention == "neural-tangents")
+        self.layers = Layers(
+            depth,
+            activation,
+            convention=convention,
+            parametrization=parametrization,
+            width=width,
+            weight_variance=weight_variance,
+            bias_variance=bias_variance,
+            train=range(2, depth) if fixed else train,
+            train_biases=train_biases,
+        )
+        self.train_ends = {1, depth} <= set(self.layers.train)
 
     def __check_init__(self):
-        _check_integer("depth", self.depth, least=2)
-        _check_integer("filter_size", self.filter_size, least=1)
-        if self.filter_size % 2 == 0:
-            raise ValueError(f"Argument `filter_size` must be odd, but it is `{self.filter_size}`.")
-        if self.readout not in READOUTS:
+        for side in self._filter:
+            check_integer("filter_size", side, least=1)
+            if side % 2 == 0:
+                raise ValueError(
+                    f"Argument `filter_size` must be odd, but it is `{self.filter_size}`."
+                )
+        if self.padding not in get_args(Padding):
             raise ValueError(
-                f"Argument `readout` must be `gap` or `flatten`, but it is `{self.readout!r}`."
+                "Argument `padding` must be `zero`, `circular` or `valid`, but it is "
+                f"`{self.padding!r}`."
             )
-        layer_map(self.activation)  # refuses an unknown activation
+
+    @property
+    def _filter(self) -> Pair:
+        return pair_of("filter_size", self.filter_size)
+
+    @property
+    def _area(self) -> int:
+        return self._filter[0] * self._filter[1]
 
     def _pair(self, x: Image, z: Image) -> tuple[Scalar, Scalar]:
-        box, same = self._box, equal_inputs(x, z)
-        sigma = box(jnp.einsum("abc,dec->abde", x, z, precision="highest"))
-        theta = sigma if self.train_ends else jnp.zeros_like(sigma)
+        same = equal_inputs(x, z)
+        state = self._first(x, z)
+        for start, stop in self._runs():
+            layer = lambda h, state: self._convolve(self._activate(h, state, same), h)
+            if stop == start + 1:  # the only one that may change the number of positions
+                state = layer(start, state)
+            else:
+                state = jax.lax.fori_loop(start, stop, layer, state)
+        return self._read(self._activate(self.depth - 1, state, same))
 
-        def hidden_layer(_: Int[Array, ""], state: _State) -> _State:
-            theta, sigma, variances = state
-            k, k_dot, k_variances = self._step(sigma, variances, same)
-            return box(k_dot * theta + k), box(k), (box(k_variances[0]), box(k_variances[1]))
+    def _first(self, x: Image, z: Image) -> _State:
+        """The first convolution."""
+        scales = self.layers.first(self._area * x.shape[-1], x.dtype)
+        products = self._box(jnp.einsum("abc,dec->abde", x, z, precision="highest"), 0)
+        affine = lambda values: scales.weight * values + scales.bias
+        own_x, own_z = (self._box(self._own_products(image), 0) for image in (x, z))
+        theta = scales.weight_rate * products + scales.bias_rate
+        return _State(theta, affine(products), (affine(own_x), affine(own_z)))
 
-        variances = box((x**2).sum(-1)), box((z**2).sum(-1))
-        start = theta, sigma, variances
-        theta, sigma, variances = jax.lax.fori_loop(1, self.depth - 1, hidden_layer, start)
-        k, k_dot, _ = self._step(sigma, variances, same)
-        theta = k_dot * theta + k if self.train_ends else k_dot * theta
-        return self._read(theta), self._read(k)
+    def _own_products(self, x: Image) -> Covariances:
+        if self._pools:
+            return jnp.einsum("abc,dec->abde", x, x, precision="highest")
+        return (x**2).sum(-1)
 
-    def _step(
-        self, sigma: PositionPairs, variances: tuple[Positions, Positions], same: Bool[Array, ""]
-    ) -> tuple[PositionPairs, PositionPairs, tuple[Positions, Positions]]:
-        """K and K' at all pairs of positions, and K of each image at its own positions."""
-        scaled_dual, area = layer_map(self.activation), self.filter_size**2
-        var_x, var_z = (jnp.where(same, _diagonal(sigma), var) for var in variances)
-        k, k_dot = scaled_dual(var_x[:, :, None, None], var_z[None, None], sigma)
-        k_x, k_z = (scaled_dual(var, var, var)[0] / area for var in (var_x, var_z))
-        return k / area, k_dot / area, (k_x, k_z)
+    @property
+    def _pools(self) -> bool:
+        return any(window != (1, 1) for window in self.pooling)
 
-    def _box(self, values: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Sum over the equal shifts of both positions (or of the only one), zero outside.
+    def _activate(self, h: int | Int[Array, ""], state: _State, same: Bool[Array, ""]) -> _State:
+        """The activation of convolution h, and its pooling: M' o Theta, M, and M of each image."""
+        theta, sigma, own = state
+        var_x, var_z = (jnp.where(same, of_each_position(sigma), of_each_position(a)) for a in own)
+        moments = self.layers.moments
+        m, m_dot = moments(var_x[:, :, None, None], var_z[None, None], sigma)
+        if not self._pools:
+            m_x, m_z = (moments(var, var, var)[0] for var in (var_x, var_z))
+            return _State(back(m_dot, theta), m, (m_x, m_z))
+        m_x, m_z = (
+            moments(var[:, :, None, None], var[None, None], a)[0]
+            for var, a in zip((var_x, var_z), own, strict=True)
+        )
+        window = self.pooling[h - 1] if isinstance(h, int) else (1, 1)
+        theta, m, m_x, m_z = (pooled(a, window) for a in (back(m_dot, theta), m, m_x, m_z))
+        return _State(theta, m, (m_x, m_z))
 
-        Shifts along the height, then along the width: 2 q terms instead of q^2.
-        """
-        for axis in (0, 1):
-            axes = range(axis, values.ndim, 2)
-            values = _sum_of_shifts(values, tuple(axes), self.filter_size)
-        return values
+    def _convolve(self, state: _State, h: int | Int[Array, ""]) -> _State:
+        """Convolution h + 1."""
+        scales = self.layers.next(h + 1, state.sigma.dtype, divisor=self._area)
+        box = lambda values: self._box(values, h if isinstance(h, int) else None)
+        affine = lambda values: scales.weight * box(values) + scales.bias
+        return _State(
+            box(scales.weight * state.theta + scales.weight_rate * state.sigma) + scales.bias_rate,
+            affine(state.sigma),
+            (affine(state.own[0]), affine(state.own[1])),
+        )
 
-    def _read(self, values: PositionPairs) -> Scalar:
-        return values.mean() if self.readout == "gap" else _diagonal(values).sum()
+    def _box(self, values: Covariances, index: int | None) -> Covariances:
+        strides = (1, 1) if index is None else self.strides[index]
+        return filtered(values, self._filter, strides, self.padding)
+
+    def _runs(self) -> Iterator[tuple[int, int]]:
+        """The layers 1 .. L - 1, alone or, where none changes the number of positions, in a run."""
+        plain = [
+            self.strides[h] == self.pooling[h - 1] == (1, 1)
+            and (self.padding != "valid" or self._filter == (1, 1))
+            for h in range(1, self.depth - 1)
+        ]
+        start = 1
+        for h in range(1, self.depth - 1):
+            last = h == self.depth - 2
+            if not plain[h - 1] or last or not plain[h]:
+                yield start, h + 1
+                start = h + 1
+
+    def _read(self, state: _State) -> tuple[Scalar, Scalar]:
+        """NTK and NNGP of the outputs."""
+        read = lambda values: read_out(values, self.readout, circular=self.padding == "circular")
+        theta, m = read(state.theta), read(state.sigma)
+        scales = self._readout_scales(state.sigma)
+        theta = scales.weight * theta + scales.weight_rate * m + scales.bias_rate
+        return theta, scales.weight * m + scales.bias
+
+    def _readout_scales(self, values: Float[Array, "height width height width"]) -> LayerScales:
+        height, width = values.shape[:2]
+        places = positions(self.readout, (height, width))
+        if not self.dense:
+            zero = jnp.zeros((), values.dtype)
+            return LayerScales(zero + 1 / places, zero, zero, zero)
+        divisor = self._area if self.layers.convention == "arora" else places
+        return self.layers.next(self.depth, values.dtype, divisor=divisor)
 
     def _pair_entries(self, shape: tuple[int, ...]) -> int:
         height, width, _ = shape
-        return (height * width) ** 2 * entries(self.activation)
-
-
-def _sum_of_shifts(
-    values: Float[Array, "..."], axes: tuple[int, ...], size: int
-) -> Float[Array, "..."]:
-    """Sum of T moved by -size // 2 .. size // 2 along all the axes at once, zero outside."""
-    reach, length = size // 2, values.shape[axes[0]]
-    moved = jnp.pad(values, [(reach, reach) if a in axes else (0, 0) for a in range(values.ndim)])
-    window = lambda start: tuple(
-        slice(start, start + length) if a in axes else slice(None) for a in range(values.ndim)
-    )
-    return sum((moved[window(start)] for start in range(1, size)), start=moved[window(0)])
-
-
-def _diagonal(values: PositionPairs) -> Positions:
-    return jnp.einsum("abab->ab", values)
-
-
-def _check_integer(name: str, value: int, *, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(
-            f"Argument `{name}` must be an integer of at least {least}, but it is `{value!r}`."
-        )
+        return (height * width) ** 2 * entries(self.activation) * (3 if self._pools else 1)

@@ -1,17 +1,15 @@
 """Gaussian expectations of activations as numbers, from the lowered duals."""
 
-from collections.abc import Callable
-
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Num
 
 from flowkit.lowering import lower
 from flowkit.symbolic.duals import Activation, dual
+from flowkit.symbolic.polar import HalfPowers
 from flowkit.symbolic.quadrature import QuadratureDual
-
-LayerMap = Callable[[Array, Array, Array], tuple[Array, Array]]
 
 
 def expectation(
@@ -47,30 +45,40 @@ def expectation(
     )
 
 
-def layer_map(activation: Activation) -> LayerMap:
-    """The dual scaled by c = 1 / E[s(x)^2] of a standard normal x, which keeps unit variances.
+def moments(activation: Activation, var_u: Array, var_v: Array, cov: Array) -> tuple[Array, Array]:
+    """E[s(u) s(v)] and E[s'(u) s'(v)], for s homogeneous on each side of 0 at any scale.
+
+    The product of both variances leaves the range of float32 where they pass 1e19. Half powers of
+    degree n allow to divide u and v by powers of two, which costs no rounding, and to multiply the
+    moments by the n-th and (n - 1)-th powers of both.
 
     Args:
         activation: What `flowkit.symbolic.dual` takes: a name, an expression, a function, a dual.
+        var_u: Variance of u.
+        var_v: Variance of v.
+        cov: Covariance of u and v.
 
     Returns:
-        (var_u, var_v, cov) -> (c E[s(u) s(v)], c E[s'(u) s'(v)]); c is 2 for the ReLU.
-
-    Raises:
-        ValueError: `activation` is unknown.
-
-    Source:
-        Arora et al. 2019, arXiv:1904.11955, section 3.
+        Both expectations.
     """
-    function = lower(dual(activation))
+    found = dual(activation)
+    if not isinstance(found.function, HalfPowers):
+        return lower(found)(var_u, var_v, cov)
+    a, b = _power_of_two(var_u), _power_of_two(var_v)
+    kappa, kappa_dot = lower(found)(var_u / a / a, var_v / b / b, cov / a / b)
+    degree = found.function.degree
+    return kappa * a**degree * b**degree, kappa_dot * a ** (degree - 1) * b ** (degree - 1)
 
-    def scaled(var_u: Array, var_v: Array, cov: Array) -> tuple[Array, Array]:
-        one = jnp.ones((), cov.dtype)
-        second_moment, _ = function(one, one, one)
-        kappa, kappa_dot = function(var_u, var_v, cov)
-        return kappa / second_moment, kappa_dot / second_moment
 
-    return scaled
+def back(kappa_dot: Array, theta: Array) -> Array:
+    """The product E[s'(u) s'(v)] Theta; 0 where Theta is, also for the infinite slope of a jump."""
+    return jnp.where((theta == 0) & jnp.isinf(kappa_dot), 0.0, kappa_dot) * theta
+
+
+def _power_of_two(variance: Array) -> Array:
+    """The power of two next to the deviation; 1 for variance 0."""
+    _, exponent = jnp.frexp(jax.lax.stop_gradient(variance))
+    return jnp.ldexp(jnp.ones_like(variance), exponent // 2)
 
 
 def entries(activation: Activation) -> int:

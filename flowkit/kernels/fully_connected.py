@@ -1,5 +1,6 @@
 """The kernels of infinitely wide fully connected networks."""
 
+from collections.abc import Collection
 from typing import ClassVar, final
 
 import equinox as eqx
@@ -7,16 +8,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Scalar
 
-from flowkit.kernels.base import AbstractKernel, equal_inputs
-from flowkit.kernels.duals import entries, layer_map
+from flowkit.kernels.base import AbstractPairKernel, equal_inputs
+from flowkit.kernels.duals import back, entries
+from flowkit.kernels.layers import Layers, Variance, check_integer
 from flowkit.symbolic.duals import Activation
 
 _State = tuple[Scalar, Scalar, Scalar, Scalar]
 
 
 @final
-class FullyConnected(AbstractKernel):
-    """NTK and NNGP of a fully connected network without biases, all layers trained.
+class FullyConnected(AbstractPairKernel):
+    """NTK and NNGP of a fully connected network; by default without biases, all layers trained.
 
     With c = 1 / E[s(x)^2] of a standard normal x (2 for the ReLU), L = depth - 1 hidden layers and
     (u, v) ~ N(0, Lambda_{h-1}), where Lambda_{h-1} holds Sigma_{h-1} of both inputs,
@@ -27,10 +29,16 @@ class FullyConnected(AbstractKernel):
     the NTK is Theta_L and the NNGP Sigma_L. The scale is that of weights N(0, 1) times
     sqrt(c / width) after each hidden layer, and inputs as they are: the NTK of a unit input with
     itself is depth (for the ReLU). The NTK drives du/dt = -K (u - y) under 1/2 the sum of squares.
+    `flowkit.kernels` has the table of conventions and parametrizations.
+
+    Any scale is safe for a ReLU and its like: only a value which itself cannot be represented
+    overflows or vanishes. With other activations variances must stay below about 1e6 in float32 and
+    1e15 in float64. A step or sign has an infinite NTK of an input with itself.
 
     Attributes:
         depth: The number of weight layers.
         activation: What `flowkit.symbolic.dual` takes: a name, an expression, a function, a dual.
+        layers: Variances, biases and trained layers.
 
     Source:
         Arora et al. 2019, arXiv:1904.11955, section 3; Jacot, Gabriel, Hongler 2018,
@@ -40,29 +48,74 @@ class FullyConnected(AbstractKernel):
     axes: ClassVar[tuple[str, ...]] = ("features",)
 
     depth: int = eqx.field(static=True)
-    activation: Activation = eqx.field(static=True, default="relu")
+    activation: Activation = eqx.field(static=True)
+    layers: Layers
 
-    def __check_init__(self):
-        if isinstance(self.depth, bool) or not isinstance(self.depth, int) or self.depth < 1:
-            raise ValueError(
-                f"Argument `depth` must be an integer of at least 1, but it is `{self.depth!r}`."
-            )
-        layer_map(self.activation)  # refuses an unknown activation
+    def __init__(
+        self,
+        depth: int,
+        activation: Activation = "relu",
+        *,
+        convention: str = "arora",
+        weight_variance: Variance = None,
+        bias_variance: Variance = 0.0,
+        parametrization: str = "ntk",
+        width: int | None = None,
+        train: Collection[int] | None = None,
+        train_biases: Collection[int] | None = None,
+    ):
+        """Describe the network.
+
+        Args:
+            depth: The number of weight layers, at least 1.
+            activation: What `flowkit.symbolic.dual` takes: a name, an expression, a function.
+            convention: "arora", inputs as they are; or "neural-tangents", the first layer's
+                weight variance divided by the number of features as well.
+            weight_variance: sigma_w^2 of one unit's sum over its inputs; c where omitted.
+            bias_variance: sigma_b^2; the number 0 means that there are no biases.
+            parametrization: "ntk", parameters N(0, 1) with their deviations as factors in the
+                forward pass; or "standard", parameters drawn with these deviations.
+            width: The number N of hidden units that the standard parametrization counts.
+            train: The layers, from 1 to depth, whose weights are trained; all where omitted.
+            train_biases: The layers whose biases are trained; those of `train` where omitted.
+
+        Raises:
+            ValueError: an argument is out of its range or unknown.
+        """
+        check_integer("depth", depth, least=1)
+        self.depth = depth
+        self.activation = activation
+        self.layers = Layers(
+            depth,
+            activation,
+            convention=convention,
+            parametrization=parametrization,
+            width=width,
+            weight_variance=weight_variance,
+            bias_variance=bias_variance,
+            train=train,
+            train_biases=train_biases,
+        )
 
     def _pair(
         self, x: Float[Array, " features"], z: Float[Array, " features"]
     ) -> tuple[Scalar, Scalar]:
-        scaled_dual, same = layer_map(self.activation), equal_inputs(x, z)
+        layers, same = self.layers, equal_inputs(x, z)
+        first = layers.first(len(x), x.dtype)
 
-        def hidden_layer(_: Int[Array, ""], state: _State) -> _State:
+        def hidden_layer(h: Int[Array, ""], state: _State) -> _State:
             theta, sigma, var_x, var_z = state
             var_x, var_z = (jnp.where(same, sigma, var) for var in (var_x, var_z))
-            sigma, sigma_dot = scaled_dual(var_x, var_z, sigma)
-            var_x, var_z = (scaled_dual(var, var, var)[0] for var in (var_x, var_z))
-            return sigma_dot * theta + sigma, sigma, var_x, var_z
+            layer = layers.next(h + 1, x.dtype)
+            m, m_dot = layers.moments(var_x, var_z, sigma)
+            m_x, m_z = (layers.moments(var, var, var)[0] for var in (var_x, var_z))
+            theta = layer.weight * back(m_dot, theta) + layer.weight_rate * m + layer.bias_rate
+            sigma, var_x, var_z = (layer.weight * a + layer.bias for a in (m, m_x, m_z))
+            return theta, sigma, var_x, var_z
 
-        sigma = _inner(x, z)
-        start = sigma, sigma, _inner(x, x), _inner(z, z)
+        product, *squares = _inner(x, z), _inner(x, x), _inner(z, z)
+        theta = first.weight_rate * product + first.bias_rate
+        start = theta, *(first.weight * a + first.bias for a in (product, *squares))
         theta, sigma, _, _ = jax.lax.fori_loop(1, self.depth, hidden_layer, start)
         return theta, sigma
 

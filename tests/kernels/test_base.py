@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flowkit.kernels import AbstractKernel, Convolutional, FullyConnected
+from flowkit.kernels import AbstractPairKernel, Convolutional, FullyConnected
 
 ROUNDING = 1e-13  # relative; the same sums in another order
 ROUNDING_IN_SINGLE = 1e-4  # of equal inputs: angles near zero have half of the digits
@@ -96,7 +96,7 @@ TRACES: list[tuple[int, ...]] = []
 
 
 @final
-class Linear(AbstractKernel):
+class Linear(AbstractPairKernel):
     """A kernel that notes when it is traced."""
 
     axes: ClassVar[tuple[str, ...]] = ("features",)

@@ -193,7 +193,10 @@ BAD = {
     "boolean depth": (dict(depth=True), "`depth` must be an integer"),
     "even filter": (dict(depth=3, filter_size=2), "`filter_size` must be odd, but it is `2`"),
     "no filter": (dict(depth=3, filter_size=0), "`filter_size` must be an integer of at least 1"),
-    "readout": (dict(depth=3, readout="max"), "`readout` must be `gap` or `flatten`, .* `'max'`"),
+    "readout": (
+        dict(depth=3, readout="max"),
+        r"`readout` must be `gap`, `flatten` or a `LocalAverage`, .* `'max'`",
+    ),
     "activation": (
         dict(depth=3, activation="tangent"),
         "`activation` must be one of .* `'tangent'`",

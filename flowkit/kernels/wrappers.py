@@ -1,0 +1,116 @@
+"""Kernels made of a kernel: averages over flips, and a unit diagonal."""
+
+import itertools
+from typing import ClassVar, Literal, final
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int
+
+from flowkit.kernels.base import AbstractKernel, Kind
+from flowkit.kernels.convolutional import Convolutional
+
+Axis = Literal["height", "width"]
+
+
+@final
+class UnitDiagonal(AbstractKernel):
+    """The kernel K(x, z) / sqrt(K(x, x) K(z, z)), which is 1 on the diagonal.
+
+    Where K(x, x) is 0, as for a zero image, all values of x are 0. A Gram matrix costs its diagonal
+    more.
+
+    Attributes:
+        kernel: K.
+
+    Source:
+        Li et al. 2019, arXiv:1911.00809, section 5. Checked by tests/kernels/test_wrappers.py.
+    """
+
+    kernel: AbstractKernel
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The names of one input's axes."""
+        return self.kernel.axes
+
+    def _values(
+        self,
+        x: Float[Array, "x ..."],
+        z: Float[Array, "z ..."],
+        rows: Int[ArrayLike, " pairs"],
+        columns: Int[ArrayLike, " pairs"],
+        kind: Kind,
+    ) -> Float[Array, " pairs"]:
+        left = self._inverse_norms(x, kind)
+        right = left if z is x else self._inverse_norms(z, kind)
+        return self.kernel._values(x, z, rows, columns, kind) * left[rows] * right[columns]
+
+    def _inverse_norms(self, x: Float[Array, "x ..."], kind: Kind) -> Float[Array, " x"]:
+        index = np.arange(len(x))
+        diagonal = self.kernel._values(x, x, index, index, kind)
+        positive = diagonal > 0
+        return jnp.where(positive, 1 / jnp.sqrt(jnp.where(positive, diagonal, 1.0)), 0.0)
+
+
+@final
+class FlipAveraged(AbstractKernel):
+    """The kernel of a data set and its mirror images: the mean of K(g x, g' z) over flips g, g'.
+
+    A kernel that is unchanged when both images are flipped needs the flips of one image only; a
+    `Convolutional` without strides and pooling is such a kernel, and costs half as much.
+
+    Attributes:
+        kernel: K, of images.
+        flipped: The axes along which images are flipped, "width" (left and right) or "height".
+
+    Source:
+        Li et al. 2019, arXiv:1911.00809, section 4.1. Checked by tests/kernels/test_wrappers.py.
+    """
+
+    axes: ClassVar[tuple[str, ...]] = ("height", "width", "channels")
+
+    kernel: AbstractKernel
+    flipped: tuple[Axis, ...] = eqx.field(static=True, default=("width",))
+
+    def __check_init__(self):
+        if self.kernel.axes != self.axes:
+            raise ValueError(
+                f"Argument `kernel` must be one of images, but its inputs have the axes "
+                f"{self.kernel.axes}."
+            )
+        if not self.flipped or not set(self.flipped) <= {"height", "width"}:
+            raise ValueError(
+                "Argument `flipped` must hold `height`, `width` or both, but it is "
+                f"`{self.flipped}`."
+            )
+
+    def _values(
+        self,
+        x: Float[Array, "x ..."],
+        z: Float[Array, "z ..."],
+        rows: Int[ArrayLike, " pairs"],
+        columns: Int[ArrayLike, " pairs"],
+        kind: Kind,
+    ) -> Float[Array, " pairs"]:
+        of_x = [x] if _keeps_flips(self.kernel) else self._flips(x)
+        pairs = itertools.product(of_x, self._flips(z))
+        values = [self.kernel._values(a, b, rows, columns, kind) for a, b in pairs]
+        return jnp.stack(values).mean(0)
+
+    def _flips(self, x: Float[Array, "x height width channels"]) -> list[Array]:
+        """The images under all combinations of flips, themselves first."""
+        axes = [1 + self.axes.index(axis) for axis in self.flipped]
+        choices = itertools.product((False, True), repeat=len(axes))
+        chosen = [[axis for axis, flip in zip(axes, c, strict=True) if flip] for c in choices]
+        return [jnp.flip(x, turned) if turned else x for turned in chosen]
+
+
+def _keeps_flips(kernel: AbstractKernel) -> bool:
+    """Whether a kernel is known to be unchanged when both images are flipped."""
+    if isinstance(kernel, UnitDiagonal | FlipAveraged):
+        return _keeps_flips(kernel.kernel)
+    plain = lambda sizes: all(size == (1, 1) for size in sizes)
+    return isinstance(kernel, Convolutional) and plain(kernel.strides) and plain(kernel.pooling)

@@ -1,0 +1,141 @@
+"""Gradients, degenerate inputs, extreme scales, and single precision."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from flowkit.kernels import Convolutional, FullyConnected, LocalAverage
+from flowkit.symbolic.activations import ACTIVATIONS
+
+STEP = 1e-5  # of central differences, whose errors are of order step^2 and eps / step
+DIFFERENCES = 1e-8
+SINGLE = {3: 1e-6, 11: 4e-6}  # relative error of float32 at different inputs, by depth
+NEGATIVE = {np.float32: 1e-5, np.float64: 1e-13}  # of the largest entry: eigenvalues that are 0
+
+POOLED = Convolutional(
+    *(4,),
+    **{"readout": LocalAverage(1), "strides": {1: (2, 1)}, "pooling": {2: (1, 2)}},
+    **{"padding": "circular", "weight_variance": 1.5, "bias_variance": 0.2},
+)
+KERNELS = {
+    "fully connected": (FullyConnected(3, weight_variance=1.5, bias_variance=0.2), (4,)),
+    "standard": (
+        FullyConnected(
+            *(3, "erf"),
+            **{"weight_variance": 1.5, "bias_variance": 0.2},
+            **{"parametrization": "standard", "width": 8, "convention": "neural-tangents"},
+        ),
+        (4,),
+    ),
+    "convolutional": (POOLED, (4, 4, 2)),
+}
+every_kernel = pytest.mark.parametrize(("kernel", "shape"), KERNELS.values(), ids=KERNELS.keys())
+
+
+def inputs(count, shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).standard_normal((count, *shape)))
+
+
+@every_kernel
+@pytest.mark.parametrize("kind", ["ntk", "nngp"])
+def test_gradients_by_inputs_and_variances_match_differences(kernel, shape, kind):
+    x, z, direction = inputs(3, shape)
+    leaves = lambda k: (k.layers.weight_variance, k.layers.bias_variance)
+
+    def value(x, weight, bias):
+        return eqx.tree_at(leaves, kernel, (weight, bias)).pair(x, z, kind=kind)
+
+    point, toward = (x, *leaves(kernel)), (direction, jnp.asarray(1.0), jnp.asarray(-2.0))
+    slopes = jax.jit(jax.grad(value, argnums=(0, 1, 2)))(*point)
+    value = jax.jit(value)
+    for i, (slope, by) in enumerate(zip(slopes, toward, strict=True)):
+        ahead, behind = (
+            value(*point[:i], point[i] + step * by, *point[i + 1 :]) for step in (STEP, -STEP)
+        )
+        difference = (ahead - behind) / (2 * STEP)
+        assert abs(jnp.vdot(slope, by) - difference) < DIFFERENCES * max(1, abs(difference))
+
+
+def test_a_kernel_can_be_built_while_a_variance_is_traced():
+    x = jnp.eye(2)
+    slope = jax.grad(lambda v: FullyConnected(2, "identity", weight_variance=v).pair(x[0], x[0]))
+    np.testing.assert_allclose(slope(3.0), 2.0)  # the kernel is 2 v x . z
+
+
+def summed(kernel):
+    """The sum of a Gram matrix, for its gradient, and the matrix."""
+
+    def function(x):
+        gram = kernel.gram(x)
+        return gram.sum(), gram
+
+    return function
+
+
+def degenerate(shape):
+    """Images that repeat, vanish, are opposite, almost equal, constant, or empty in a corner."""
+    x = np.array(inputs(2, shape))
+    patched = x[0].copy()
+    patched[: shape[0] // 2] = 0
+    return np.stack(
+        [x[0], x[0], 0 * x[0], -x[0], x[0] * (1 + 1e-12), np.ones(shape), patched, x[1], 3 * x[1]]
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kernel", [Convolutional(4), Convolutional(3, readout="flatten"), POOLED])
+def test_degenerate_images_are_safe(kernel, dtype):
+    x = jnp.asarray(degenerate((4, 2, 2)), dtype)
+    (_, gram), slope = jax.value_and_grad(summed(kernel), has_aux=True)(x)
+    assert jnp.isfinite(slope).all()
+    assert jnp.array_equal(gram, gram.T)
+    gram = np.asarray(gram, float)
+    assert np.linalg.eigvalsh(gram).min() > -NEGATIVE[dtype] * gram.max()
+
+
+@pytest.mark.parametrize("activation", ["relu", "abs", "identity"])
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_single_precision_survives_any_scale(activation, scale):
+    x = np.array(inputs(4, (5,)))
+    kernel = FullyConnected(4, activation)
+    found = np.asarray(kernel.gram((scale * x).astype(np.float32)), float)
+    expected = kernel.gram((scale * x).astype(np.float32).astype(float))
+    np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6 * expected.max())
+
+
+def test_large_images_and_biases_survive_in_single_precision():
+    x = np.array(inputs(2, (3, 3, 1))) * 1e12
+    x[0] /= 1e24  # next to its bias nothing is left of it
+    kernel = Convolutional(3, bias_variance=0.5, train=[1, 2, 3])
+    found = np.asarray(kernel.gram(x.astype(np.float32)), float)
+    np.testing.assert_allclose(found, kernel.gram(x), rtol=2e-6)
+    assert jnp.isfinite(jax.grad(lambda x: kernel.gram(x).sum())(jnp.float32(x))).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_no_activation_gives_nan(activation, dtype):
+    x = np.array(inputs(2, (3,)))
+    x = np.stack([x[0], x[0], -x[0], 0 * x[0], x[0] * (1 + 1e-7), x[1], 1e-9 * x[1], 4 * x[1]])
+    kernel = FullyConnected(3, activation)
+    gram = kernel.gram(x.astype(dtype))
+    smooth = activation not in ("step", "sign")  # a jump has an infinite slope at equal inputs
+    if smooth:
+        assert jnp.isfinite(gram).all()
+        slope = jax.grad(lambda x: kernel.gram(x, kind="nngp").sum())(jnp.asarray(x, dtype))
+        assert jnp.isfinite(slope).all()
+    assert not jnp.isnan(gram).any()
+
+
+@pytest.mark.parametrize("depth", SINGLE)
+@pytest.mark.parametrize("readout", ["gap", "flatten"])
+def test_errors_of_single_precision_are_as_stated(readout, depth):
+    x = np.asarray(inputs(4, (4, 4, 3)), np.float32)
+    kernel = Convolutional(depth, readout=readout)
+    single, double = np.asarray(kernel.gram(x), float), kernel.gram(x.astype(float))
+    errors = np.abs(single / double - 1)
+    assert errors[~np.eye(4, dtype=bool)].max() < SINGLE[depth]
+    assert np.diag(errors).max() < SINGLE[depth]
