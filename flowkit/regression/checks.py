@@ -1,4 +1,4 @@
-"""What the arguments of a kernel regression must satisfy, and the sentences said when they do not.
+"""The arguments of a kernel regression: what they must satisfy, and what is said if they do not.
 
 Values that JAX traces are checked at run time, all others at once.
 """
@@ -8,7 +8,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float, Num, Shaped
 
 from flowkit.kernels.base import check_finite
 
@@ -40,10 +40,11 @@ def check_gram(K: Num[ArrayLike, "..."]) -> Float[Array, "train train"]:
     return K
 
 
-def check_definite(eigenvalues: Float[Array, " train"]) -> None:
-    """Eigenvalues that are nonnegative up to rounding."""
+def check_definite(eigenvalues: Float[Array, " train"], rounding: float | None = None) -> None:
+    """Eigenvalues that are nonnegative up to rounding, a fraction of the largest in size."""
     least, size = eigenvalues.min(), jnp.abs(eigenvalues).max()
-    if least < -_ROUNDING * noise(size, len(eigenvalues)):
+    usual = _ROUNDING * noise(size, len(eigenvalues))
+    if least < -(usual if rounding is None else jnp.maximum(usual, rounding * size)):
         raise ValueError(
             f"Argument `K` must be positive semidefinite up to rounding, but its smallest "
             f"eigenvalue is {least:.2e}, and its largest {eigenvalues.max():.2e}."
@@ -136,3 +137,8 @@ def finite(
 ) -> Float[Array, "..."]:
     """The values as an array of that dtype, without nan and infinity."""
     return check_finite(argument, jnp.asarray(values).astype(dtype))
+
+
+def as_rows(values: Shaped[Array, " rows"], like: Float[Array, " rows *outputs"]) -> Array:
+    """One value for each row, with as many axes as `like`."""
+    return values.reshape(-1, *(1,) * (like.ndim - 1))

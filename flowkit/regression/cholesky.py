@@ -8,7 +8,7 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Num
 
-from flowkit.regression.checks import check_start, check_test_kernel
+from flowkit.regression.checks import as_rows, check_start, check_test_kernel
 
 
 @final
@@ -64,7 +64,7 @@ class CholeskyRegression(eqx.Module):
         """
         identity = jnp.eye(len(self.factor), dtype=self.factor.dtype)
         diagonal = (solve_triangular(self.factor, identity, lower=True) ** 2).sum(0)
-        return self.targets - (self.weights.T / diagonal).T
+        return self.targets - self.weights / as_rows(diagonal, self.weights)
 
 
 def factor_and_solve(

@@ -30,6 +30,7 @@ def fit(
     ridge: Number = ...,
     relative_ridge: bool = ...,
     loss: str = ...,
+    rounding: float | None = ...,
     solver: Literal["eigen"] = ...,
     start: Num[ArrayLike, "..."] | None = ...,
 ) -> KernelRegression: ...
@@ -43,6 +44,7 @@ def fit(
     ridge: Number = ...,
     relative_ridge: bool = ...,
     loss: str = ...,
+    rounding: float | None = ...,
     solver: Literal["cholesky"],
     start: Num[ArrayLike, "..."] | None = ...,
 ) -> CholeskyRegression: ...
@@ -55,6 +57,7 @@ def fit(
     ridge: Number = 0.0,
     relative_ridge: bool = False,
     loss: str = "half-sum",
+    rounding: float | None = None,
     solver: str = "eigen",
     start: Num[ArrayLike, "..."] | None = None,
 ) -> KernelRegression | CholeskyRegression:
@@ -78,6 +81,8 @@ def fit(
         relative_ridge: Whether the ridge counts in units of the mean diagonal of K. For a kernel
             of unit diagonal, as in arXiv:1911.00809, both are the same.
         loss: "half-sum", "half-mean" or "mean".
+        rounding: How far below zero an eigenvalue may lie, as a fraction of the largest in size;
+            100 n eps where omitted. Those no larger than the most negative one count as zero.
         solver: "eigen", one symmetric eigendecomposition, for every time and every ridge; or
             "cholesky", cheaper, for the end of the flow at this ridge.
         start: Training outputs at t = 0, shaped as y; zero where omitted.
@@ -91,7 +96,7 @@ def fit(
             is unknown.
 
     Source:
-        arXiv:1904.11955, section 3. Checked by tests/regression/test_flow.py and
+        arXiv:1904.11955, section 3. Checked by tests/regression/test_regression_flow.py and
         tests/regression/test_cholesky.py.
     """
     check_choice("loss", loss, LOSSES)
@@ -103,7 +108,7 @@ def fit(
     K = (K + K.T) / 2
     if solver == "cholesky":
         return factor_and_solve(K, y, initial, absolute)
-    return _diagonalize(K, y, initial, absolute, _speed(loss, len(K)))
+    return _diagonalize(K, y, initial, absolute, _speed(loss, len(K)), rounding)
 
 
 def _diagonalize(
@@ -112,11 +117,13 @@ def _diagonalize(
     start: Float[Array, " train *outputs"],
     ridge: Float[Array, ""],
     speed: float,
+    rounding: float | None,
 ) -> KernelRegression:
     eigenvalues, eigenvectors = jnp.linalg.eigh(K)
-    check_definite(eigenvalues)
+    check_definite(eigenvalues, rounding)
+    above = eigenvalues > jnp.maximum(-eigenvalues.min(), jnp.zeros_like(eigenvalues[0]))
     return KernelRegression(
-        eigenvalues=jnp.maximum(eigenvalues, jnp.zeros_like(eigenvalues)),
+        eigenvalues=jnp.where(above, eigenvalues, jnp.zeros_like(eigenvalues)),
         eigenvectors=eigenvectors,
         residual=eigenvectors.T @ (y - start),
         start=start,

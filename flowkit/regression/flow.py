@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Num
 
 from flowkit.regression.checks import (
     Number,
+    as_rows,
     check_learning_rate,
     check_ridge,
     check_start,
@@ -44,7 +45,7 @@ class KernelRegression(eqx.Module):
     they are left out.
 
     Attributes:
-        eigenvalues: Those of K, with rounding below zero set to zero.
+        eigenvalues: Those of K; what is no larger than the most negative one is set to zero.
         eigenvectors: Those of K, as columns.
         residual: y - u_0 in the eigenbasis.
         start: The training outputs u_0 at t = 0.
@@ -53,7 +54,7 @@ class KernelRegression(eqx.Module):
 
     Source:
         Arora et al. 2019, arXiv:1904.11955, section 3; Jacot, Gabriel, Hongler 2018,
-        arXiv:1806.07572, section 5. Checked by tests/regression/test_flow.py.
+        arXiv:1806.07572, section 5. Checked by tests/regression/test_regression_flow.py.
     """
 
     eigenvalues: Float[Array, " train"]
@@ -189,7 +190,7 @@ class KernelRegression(eqx.Module):
 
         Source:
             Rasmussen, Williams 2006, section 5.4.2. Checked against explicit refits by
-            tests/regression/test_flow.py.
+            tests/regression/test_regression_flow.py.
         """
         V, rates = self.eigenvectors, self.eigenvalues + self.ridge
         kept = rates > noise(self.eigenvalues.max(), len(rates))
@@ -199,8 +200,8 @@ class KernelRegression(eqx.Module):
         diagonal = jnp.where(reaches, null, (V**2) @ inverse)
         along = lambda factors: V @ _scale_rows(factors, self.residual)
         inside, outside = along((~kept).astype(V.dtype)), along(inverse)
-        error = jnp.where(_as_rows(reaches, self.start), inside, outside)
-        return self.start + V @ self.residual - error / _as_rows(diagonal, self.start)
+        error = jnp.where(as_rows(reaches, self.start), inside, outside)
+        return self.start + V @ self.residual - error / as_rows(diagonal, self.start)
 
     def _predict(
         self,
@@ -248,11 +249,7 @@ def _power_minus_one(x: Float[Array, " n"], k: Float[Array, ""]) -> Float[Array,
     return jnp.where(decaying, small, oscillating)
 
 
-def _as_rows(values: Array, like: Array) -> Array:
-    return values.reshape(-1, *(1,) * (like.ndim - 1))
-
-
 def _scale_rows(
     factors: Float[Array, " rows"], values: Float[Array, " rows *outputs"]
 ) -> Float[Array, " rows *outputs"]:
-    return _as_rows(factors, values) * values
+    return as_rows(factors, values) * values

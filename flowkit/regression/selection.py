@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -126,9 +127,18 @@ def _held_out(
     rest = np.setdiff1d(np.arange(len(K)), part)
     model = fit(K[np.ix_(rest, rest)], y[rest], loss=loss)
     test = K[np.ix_(part, rest)]
+    return _over_grid(model, test, jnp.asarray(ridges, K.dtype), jnp.asarray(times, K.dtype))
+
+
+@eqx.filter_jit
+def _over_grid(
+    model: KernelRegression,
+    test: Float[Array, "points train"],
+    ridges: Float[Array, " ridges"],
+    times: Float[Array, " times"],
+) -> Float[Array, "ridges times points *outputs"]:
     at = lambda ridge, t: model.with_ridge(ridge).predict_at(test, t)
-    grid = jax.vmap(jax.vmap(at, (None, 0)), (0, None))
-    return grid(jnp.asarray(ridges, K.dtype), jnp.asarray(times, K.dtype))
+    return jax.vmap(jax.vmap(at, (None, 0)), (0, None))(ridges, times)
 
 
 def _best(
