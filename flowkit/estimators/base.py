@@ -1,8 +1,9 @@
 """What the estimators share: validation, the Gram matrix, the flow and the labels."""
 
 import abc
-from typing import Any, Self
+from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -41,7 +42,7 @@ class AbstractKernelEstimator(BaseEstimator, abc.ABC):
     def _check_rows(self, X: Any, y: Any = "no_validation", **checks: Any) -> Any:
         return validate_data(self, X, y, dtype=DTYPES, **checks)
 
-    def _fit_outputs(self, rows: Rows, y: Outputs) -> Self:
+    def _fit_outputs(self, rows: Rows, y: Outputs) -> None:
         """Solve the flow of numeric targets.
 
         Near parallel inputs kernel values are exact only to the square root of the rounding unit,
@@ -57,7 +58,6 @@ class AbstractKernelEstimator(BaseEstimator, abc.ABC):
             rounding=float(np.finfo(gram.dtype).eps) ** 0.5,
         )
         self.regression_.train_at(float(self.t))  # refuses a negative time before it predicts
-        return self
 
     def _outputs(self, X: Any) -> Outputs:
         check_is_fitted(self)
@@ -65,7 +65,7 @@ class AbstractKernelEstimator(BaseEstimator, abc.ABC):
         gram = rows if self._is_precomputed else self._gram(rows, self.X_fit_)
         return np.asarray(self.regression_.predict_at(gram, float(self.t)))
 
-    def _gram(self, *rows: Rows) -> Float[Any, "x z"]:
+    def _gram(self, *rows: Float[np.ndarray, "_ features"]) -> Float[jax.Array, "x z"]:
         kernel = self._default_kernel() if self.kernel is None else self.kernel
         if not isinstance(kernel, AbstractKernel):
             raise ValueError(
@@ -87,13 +87,14 @@ class AbstractKernelEstimator(BaseEstimator, abc.ABC):
 class AbstractKernelClassifier(ClassifierMixin, AbstractKernelEstimator):
     """One output per class, fitted to e_c - 0.1 by the squared loss; the largest one wins."""
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any) -> "AbstractKernelClassifier":
         """Solve the flow for inputs X and class labels y."""
         rows, labels = self._check_rows(X, y)
         labels = column_or_1d(labels, warn=True)
         check_classification_targets(labels)
         self.classes_, index = np.unique(labels, return_inverse=True)
-        return self._fit_outputs(rows, np.eye(len(self.classes_))[index] - LABEL_OFFSET)
+        self._fit_outputs(rows, np.eye(len(self.classes_))[index] - LABEL_OFFSET)
+        return self
 
     def decision_function(self, X: Any) -> Outputs:
         """The outputs at time t, one column per class; of two classes, second minus first."""

@@ -97,7 +97,8 @@ class CNTKClassifier(AbstractKernelClassifier):
         if self._is_precomputed:
             return checked
         if checks.get("reset", True):
-            self.image_shape_ = _image_shape(self.image_shape, shape, self.n_features_in_)
+            features = (checked[0] if isinstance(checked, tuple) else checked).shape[1]
+            self.image_shape_ = _image_shape(self.image_shape, shape, features)
         elif shape not in (None, self.image_shape_):
             raise ValueError(
                 f"Argument `X` must hold images of shape {self.image_shape_}, as in the fit, but "

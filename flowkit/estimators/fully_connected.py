@@ -1,6 +1,6 @@
 """Estimators of infinitely wide fully connected networks."""
 
-from typing import Any, Self
+from typing import Any
 
 from sklearn.base import RegressorMixin
 
@@ -59,10 +59,11 @@ class NTKRegressor(RegressorMixin, AbstractKernelEstimator):
         self.relative_ridge = relative_ridge
         self.t = t
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any) -> "NTKRegressor":
         """Solve the flow for rows X and targets y, one number or one row of outputs each."""
         rows, targets = self._check_rows(X, y, multi_output=True, y_numeric=True)
-        return self._fit_outputs(rows, targets)
+        self._fit_outputs(rows, targets.astype(rows.dtype))
+        return self
 
     def predict(self, X: Any) -> Outputs:
         """The outputs at time t, shaped as the targets."""

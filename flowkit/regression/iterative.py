@@ -118,7 +118,9 @@ def conjugate_gradients(
     product, limit = _product(K), max_steps or 10 * len(targets)
     system = lambda columns: _finite(product(columns)) + ridge * columns
     flat = lambda function: LinearOperator(
-        (size, size), lambda v: function(v.reshape(len(targets), -1)).ravel(), dtype=targets.dtype
+        (size, size),
+        lambda v: function(v.reshape(len(targets), -1)).ravel(),
+        dtype=targets.dtype,  # pyright: ignore[reportCallIssue]
     )
     inverse = None if preconditioner is None else flat(preconditioner)
     progress = _Progress(np.zeros(size, targets.dtype))
