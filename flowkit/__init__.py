@@ -56,6 +56,7 @@ __version__ = "0.1.0"
 _LAZY = {
     "baselines": "flowkit.baselines",
     "datasets": "flowkit.datasets",
+    "estimators": "flowkit.estimators",
     "report": "flowkit.report",
 }
 _LAZY_NAMES = {"verify": "flowkit.claims.verification"}

@@ -104,7 +104,7 @@ def test_importing_flowkit_changes_no_jax_setting():
 
 
 def test_public_names_resolve():
-    for name in ("verify", "report", "datasets", "baselines"):
+    for name in ("verify", "report", "datasets", "baselines", "estimators"):
         assert getattr(flowkit, name)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = flowkit.nonsense

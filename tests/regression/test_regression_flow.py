@@ -191,3 +191,160 @@ def test_rounding_in_k_is_accepted():
 def test_dtype_is_that_of_the_kernel():
     model = fit(np.eye(2, dtype=np.float32), np.array([0, 1]))
     assert model.predict(np.eye(2)).dtype == np.float32
+
+
+def descend_in_alpha(K, y, ridge, speed, learning_rate, steps):
+    alpha = np.zeros_like(y)
+    for _ in range(steps):
+        alpha = alpha - learning_rate * speed * ((K + ridge * np.eye(len(K))) @ alpha - y)
+    return alpha
+
+
+SPEEDS = {"half-sum": 1.0, "half-mean": 1 / TRAIN, "mean": 2 / TRAIN}
+
+
+@pytest.mark.parametrize(("loss", "speed"), SPEEDS.items())
+def test_the_clock_is_that_of_the_loss(kernels, loss, speed):
+    """The rate of the outputs is the kernel times minus the gradient of the loss, by JAX."""
+    K, _ = kernels
+    y = targets(OUTPUTS)
+    losses = {
+        "half-sum": lambda u: ((u - y) ** 2).sum() / 2,
+        "half-mean": lambda u: ((u - y) ** 2).sum(1).mean() / 2,
+        "mean": lambda u: ((u - y) ** 2).sum(1).mean(),
+    }
+    model = fit(K, y, loss=loss)
+    outputs, rate = jax.jvp(model.train_at, (jnp.asarray(0.7),), (jnp.asarray(1.0),))
+    np.testing.assert_allclose(rate, -K @ jax.grad(losses[loss])(outputs), atol=EXACT)
+    np.testing.assert_allclose(model.train_at(2.0), fit(K, y).train_at(2.0 * speed), atol=EXACT)
+    np.testing.assert_allclose(model.train_at(np.inf), fit(K, y).train_at(np.inf), atol=EXACT)
+
+
+@pytest.mark.parametrize("loss", SPEEDS)
+@pytest.mark.parametrize(
+    ("fraction", "steps"), [(0.3, 0), (0.3, 1), (0.3, 40), (0.9, 41), (1.2, 6)]
+)
+def test_descent_steps_are_those_of_a_loop(kernels, loss, fraction, steps):
+    """At 0.9 and 1.2 of the largest stable rate the top modes oscillate, at 1.2 they grow."""
+    K, K_test = kernels
+    y, ridge = targets(OUTPUTS), 0.2
+    model = fit(K, y, ridge=ridge, loss=loss)
+    largest = 2 / (SPEEDS[loss] * (np.linalg.eigvalsh(K).max() + ridge))
+    np.testing.assert_allclose(model.largest_learning_rate, largest, rtol=EXACT)
+    alpha = descend_in_alpha(K, y, ridge, SPEEDS[loss], fraction * largest, steps)
+    arguments = steps, fraction * largest
+    np.testing.assert_allclose(model.train_after(*arguments), K @ alpha, atol=EXACT)
+    np.testing.assert_allclose(model.predict_after(K_test, *arguments), K_test @ alpha, atol=EXACT)
+
+
+def test_small_steps_of_descent_tend_to_the_flow(kernels):
+    K, _ = kernels
+    model = fit(K, targets(None), loss="mean")
+    errors = [
+        np.abs(model.train_after(steps, 3.0 / steps) - model.train_at(3.0)).max()
+        for steps in (200, 400)
+    ]
+    assert errors[0] / errors[1] == pytest.approx(2, rel=0.02)
+
+
+def test_a_relative_ridge_is_in_units_of_the_mean_diagonal(kernels):
+    K, K_test = kernels
+    y = targets(None)
+    expected = K_test @ np.linalg.solve(K + 0.1 * np.trace(K) / TRAIN * np.eye(TRAIN), y)
+    for scale in (1.0, 1e3):
+        model = fit(scale * K, y, ridge=0.1, relative_ridge=True)
+        np.testing.assert_allclose(model.predict(scale * K_test), expected, atol=EXACT)
+
+
+@pytest.mark.parametrize("tiny", [0.0, 1e-320, 1e-200, 1e-15])
+@pytest.mark.parametrize("t", [0.0, 1e-200, 1e-3, 1e3])
+def test_alpha_of_a_tiny_eigenvalue_is_t(tiny, t):
+    """To first order (1 - e^{-lambda t}) / lambda = t, however small both are."""
+    model = fit(np.diag([1.0, tiny]), np.array([0.0, 1.0]))
+    assert model.predict_at(np.eye(2), t)[1] == pytest.approx(t, rel=1e-11)
+    steps = model.predict_after(np.eye(2), 4, t / 4)[1] if t else 0
+    assert steps == pytest.approx(t, rel=1e-11)
+
+
+def test_an_eigenvalue_lost_in_noise_is_not_fitted():
+    """Its size is that of the most negative one, which rounding alone has made."""
+    basis = np.linalg.qr(np.random.default_rng(3).standard_normal((3, 3)))[0]
+    K = basis @ np.diag([1.0, 0.9e-9, -1e-9]) @ basis.T
+    y = targets(None)[:3]
+    with pytest.raises(ValueError, match="positive semidefinite up to rounding"):
+        fit(K, y)
+    outputs = fit(K, y, rounding=1e-8).train_at(np.inf)
+    np.testing.assert_allclose(outputs, basis[:, 0] * (basis[:, 0] @ y), atol=1e-8)
+
+
+def leave_each_out(K, y, start, solve):
+    """Refit without each point in turn, and predict it."""
+    predictions = np.zeros_like(y)
+    for i in range(len(K)):
+        rest = np.delete(np.arange(len(K)), i)
+        weights = solve(K[np.ix_(rest, rest)], (y - start)[rest])
+        predictions[i] = start[i] + K[i, rest] @ weights
+    return predictions
+
+
+@pytest.mark.parametrize("outputs", [None, OUTPUTS])
+@pytest.mark.parametrize("ridge", [0.0, 1e-3, 0.3])
+def test_leave_one_out_is_refitting(kernels, outputs, ridge):
+    K, _ = kernels
+    y, start = targets(outputs), targets(outputs, seed=2)
+    solve = lambda A, b: np.linalg.solve(A + ridge * np.eye(len(A)), b)
+    model = fit(K, y, start=start).with_ridge(ridge)
+    expected = leave_each_out(K, y, start, solve)
+    np.testing.assert_allclose(model.leave_one_out(), expected, atol=EXACT)
+    wrong = np.abs(model.train_at(np.inf) - expected).max()
+    assert wrong > 1e3 * EXACT  # what a formula without leaving out would give
+
+
+def test_leave_one_out_of_a_singular_kernel_is_refitting(features):
+    """Point 0 alone spans a direction; the others span a plane, whichever of them is left out."""
+    few = features[:TRAIN, :3].copy()
+    few[0], few[1:, 2] = [0, 0, 1], 0
+    K, y = few @ few.T, targets(OUTPUTS)
+    start = np.zeros_like(y)
+    expected = leave_each_out(K, y, start, lambda A, b: np.linalg.pinv(A, rcond=1e-10) @ b)
+    np.testing.assert_allclose(fit(K, y).leave_one_out(), expected, atol=EXACT)
+
+
+def test_a_path_of_ridges_needs_one_decomposition(kernels):
+    K, K_test = kernels
+    y, ridges = targets(OUTPUTS), np.array([0.0, 0.1, 1.0])
+    model = fit(K, y)
+    path = jax.vmap(lambda ridge: model.with_ridge(ridge).predict(K_test))(jnp.asarray(ridges))
+    for ridge, along in zip(ridges, path, strict=True):
+        expected = K_test @ np.linalg.solve(K + ridge * np.eye(TRAIN), y)
+        np.testing.assert_allclose(along, expected, atol=EXACT)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(loss="sum"), "`loss` must be `half-sum` or `half-mean` or `mean`, .* `'sum'`"),
+        (dict(solver="lu"), "`solver` must be `eigen` or `cholesky`, but it is `'lu'`"),
+    ],
+)
+def test_an_unknown_name_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        fit(np.eye(2), ONES, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("steps", "rate", "message"),
+    [
+        (-1, 0.1, "`steps` must be a whole number of at least 0, but it is `-1`"),
+        (1.5, 0.1, "`steps` must be a whole number .* `1.5`"),
+        (1, 0.0, "`learning_rate` must be finite and above 0, but it is `0.0`"),
+    ],
+)
+def test_descent_refuses(steps, rate, message):
+    with pytest.raises(ValueError, match=message):
+        fit(np.eye(2), ONES).train_after(steps, rate)
+
+
+def test_a_new_ridge_is_checked():
+    with pytest.raises(ValueError, match=r"`ridge` must be finite and at least 0, but .* `-1\.0`"):
+        fit(np.eye(2), ONES).with_ridge(-1.0)
