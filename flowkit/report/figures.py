@@ -4,13 +4,14 @@ import io
 from functools import singledispatch
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from flowkit.claim import Chart, Curves, Heatmaps
+from flowkit.claim import Chart, Curves, Heatmaps, Intervals
 
 INK, GRID = "#222222", "#dddddd"
 # Okabe and Ito's palette: told apart with any colour vision.
@@ -34,6 +35,8 @@ def _draw_curves(chart: Curves) -> bytes:
     axes = figure.subplots()
     for (label, (xs, ys)), colour in zip(chart.lines.items(), COLOURS, strict=False):
         axes.plot(xs, ys, label=label, color=colour, linewidth=1.8)
+        if label in chart.intervals:
+            _draw_bars(axes, chart.intervals[label], colour)
     for (label, (xs, ys)), mark, colour in zip(
         chart.points.items(), MARKS, _point_colours(chart), strict=False
     ):
@@ -44,6 +47,8 @@ def _draw_curves(chart: Curves) -> bytes:
     for axis, logarithmic in ((axes.xaxis, chart.log_x), (axes.yaxis, chart.log_y)):
         if logarithmic:
             _label_logarithmic(axis)
+    if chart.integer_x:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.xaxis.set_inverted(chart.reverse_x)
     axes.set_title(chart.title, loc="left", fontsize=11, color=INK)
     axes.set_xlabel(chart.x_label)
@@ -52,6 +57,12 @@ def _draw_curves(chart: Curves) -> bytes:
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=9)
     return _png(figure)
+
+
+def _draw_bars(axes: Axes, intervals: Intervals, colour: str) -> None:
+    xs, lows, highs = (np.asarray(values, float) for values in intervals)
+    middle, half = (lows + highs) / 2, (highs - lows) / 2
+    axes.errorbar(xs, middle, yerr=half, fmt="none", ecolor=colour, elinewidth=1.0, capsize=3)
 
 
 @draw.register
