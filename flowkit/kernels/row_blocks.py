@@ -22,7 +22,7 @@ from jaxtyping import Float
 from flowkit.kernels.base import AbstractKernel
 from flowkit.storage.arrays import replacing
 
-Inputs = Float[np.ndarray, "n ..."]
+Inputs = Float[np.ndarray, "..."]
 Progress = Callable[[int, int], None]  # tiles done, tiles in all
 
 MATRIX, DESCRIPTION = "gram.npy", "gram.json"
@@ -116,7 +116,8 @@ def describe_kernel(value: Any) -> Any:
 class _Tiles:
     """A Gram matrix cut into tiles of one shape, so that the kernel compiles once.
 
-    Tiles at the edge are filled up with repeats of the last input, which are cut off again.
+    No tile is larger than `rows`, and all are about equal. Those at the edge are filled up with
+    repeats of the last input, which are cut off again.
     """
 
     kernel: AbstractKernel
@@ -127,7 +128,13 @@ class _Tiles:
 
     @property
     def count(self) -> int:
-        return -(-len(self.x) // self.rows)
+        """How many blocks of rows there are."""
+        return _parts(len(self.x), self.rows)
+
+    @property
+    def height(self) -> int:
+        """How many rows a block has."""
+        return _parts(len(self.x), self.count)
 
     @property
     def total(self) -> int:
@@ -135,27 +142,34 @@ class _Tiles:
 
     def columns(self, row: int) -> int:
         """How many tiles the block of rows has."""
-        return row + 1 if self.z is None else -(-len(self.z) // self.rows)
+        return row + 1 if self.z is None else _parts(len(self.z), self.rows)
 
     def tile(self, row: int, column: int) -> Float[np.ndarray, "rows columns"]:
+        rows = _part(self.x, row, self.height)
         if self.z is None and row == column:
-            values = self.kernel.gram(self._cut(self.x, row), kind=self.kind)
+            return np.asarray(self.kernel.gram(rows, kind=self.kind))
+        if self.z is None:
+            columns = _part(self.x, column, self.height)
         else:
-            other = self.x if self.z is None else self.z
-            cut = self._cut(self.x, row), self._cut(other, column)
-            values = self.kernel.gram(*cut, kind=self.kind)
-        return np.asarray(values)[: self._size(self.x, row)]
+            columns = _part(self.z, column, _parts(len(self.z), self.columns(row)))
+        return np.asarray(self.kernel.gram(rows, columns, kind=self.kind))
 
-    def block(self, row: int, tiles: list[np.ndarray]) -> Float[np.ndarray, "rows columns"]:
-        width = len(self.z) if self.z is not None else min(len(self.x), (row + 1) * self.rows)
-        return np.concatenate(tiles, axis=1)[:, :width]
+    def block(
+        self, row: int, tiles: list[Float[np.ndarray, "rows columns"]]
+    ) -> Float[np.ndarray, "height width"]:
+        """The tiles of a block side by side, without what they were filled up with."""
+        last = min(len(self.x), (row + 1) * self.height)
+        width = last if self.z is None else len(self.z)
+        return np.concatenate(tiles, axis=1)[: last - row * self.height, :width]
 
-    def _cut(self, inputs: Inputs, index: int) -> Float[jax.Array, "rows ..."]:
-        places = np.arange(index * self.rows, (index + 1) * self.rows)
-        return jnp.asarray(inputs[np.minimum(places, len(inputs) - 1)])
 
-    def _size(self, inputs: Inputs, index: int) -> int:
-        return min(self.rows, len(inputs) - index * self.rows)
+def _parts(count: int, size: int) -> int:
+    return -(-count // size)
+
+
+def _part(inputs: Inputs, index: int, size: int) -> Float[jax.Array, "size ..."]:
+    places = np.arange(index * size, (index + 1) * size)
+    return jnp.asarray(inputs[np.minimum(places, len(inputs) - 1)])
 
 
 def _blocks(tiles: _Tiles, folder: Path, progress: Progress) -> Iterator[np.ndarray]:
@@ -184,7 +198,7 @@ def _assembled(tiles: _Tiles, blocks: list[np.ndarray]) -> Float[np.ndarray, "x 
     count = len(tiles.x)
     gram = np.zeros((count, count), blocks[0].dtype)
     for row, block in enumerate(blocks):
-        start, (height, width) = row * tiles.rows, block.shape
+        start, (height, width) = row * tiles.height, block.shape
         gram[start : start + height, :width] = block
         gram[:width, start : start + height] = block.T
     return gram

@@ -1,7 +1,5 @@
 """Accuracies with intervals."""
 
-from collections.abc import Mapping
-
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.stats import binomtest, norm
@@ -17,7 +15,7 @@ def hits_of(scores: Float[np.ndarray, "test classes"], labels: Int[np.ndarray, "
     return np.asarray(scores).argmax(1) == labels
 
 
-def accuracy_row(hits: Hits) -> Mapping[str, float]:
+def accuracy_row(hits: Hits) -> dict[str, float]:
     """Accuracy in percent and its 95 % interval (Wilson's, for independent test points)."""
     interval = binomtest(int(hits.sum()), len(hits)).proportion_ci(CONFIDENCE, method="wilson")
     return {

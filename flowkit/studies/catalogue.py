@@ -35,6 +35,16 @@ STUDIES = {
 }
 
 
+def settings_of(name: str, *, quick: bool = False) -> Settings:
+    """The size of a study as published, or a small one for a first look.
+
+    Raises:
+        ValueError: `name` is not in `STUDIES`.
+    """
+    study = _find(name)
+    return study.quick if quick else study.settings
+
+
 def run_study(
     name: str, settings: Settings, *, out: Path, data: Path | None = None, bar: Bar | None = None
 ) -> Study:
@@ -54,11 +64,7 @@ def run_study(
         ValueError: `name` is unknown, `data` is missing where it is needed or given where it is
             not, or the study refuses a setting.
     """
-    if name not in STUDIES:
-        raise ValueError(
-            f"Argument `name` must be one of {', '.join(STUDIES)}, but it is {name!r}."
-        )
-    study = STUDIES[name]
+    study = _find(name)
     if study.needs_data != (data is not None):
         must = "be a CIFAR-10 folder" if study.needs_data else "be left out"
         raise ValueError(f"Argument `data` must {must} for {name}, but it is `{data}`.")
@@ -66,3 +72,11 @@ def run_study(
     found = study.run(settings, grams, *(() if data is None else (data,)))
     found.write(out)
     return found
+
+
+def _find(name: str) -> Reproducible:
+    if name not in STUDIES:
+        raise ValueError(
+            f"Argument `name` must be one of {', '.join(STUDIES)}, but it is {name!r}."
+        )
+    return STUDIES[name]

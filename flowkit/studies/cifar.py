@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from flowkit.claim import Curves
 from flowkit.datasets import cifar10
@@ -45,7 +45,7 @@ def cntk_cifar(settings: Settings, grams: Grams, folder: Path) -> Study:
         for depth in settings.depths:
             name, kernel = cntk(readout, depth)
             measured = accuracy_row(regression_hits(*grams.of(name, kernel, data), data))
-            rows.append(_row(readout, depth, dict(measured), settings, len(data.test_labels)))
+            rows.append(_row(readout, depth, measured, settings, len(data.test_labels)))
     train, test = len(data.labels), len(data.test_labels)
     return Study(
         name="cntk-cifar",
@@ -69,14 +69,14 @@ def first_images(settings: Settings, folder: Path) -> Data:
     return Data(shrunk(images[:train], settings.shrink), labels[:train], test_images, test_labels)
 
 
-def test_set(settings: Settings, folder: Path) -> tuple[Images, np.ndarray]:
+def test_set(settings: Settings, folder: Path) -> tuple[Images, Int[np.ndarray, " n"]]:
     """The first test images of a folder and their labels."""
     images, labels = cifar10(folder, train=False, dtype=settings.dtype)
     test = _counted("test", settings.test or len(labels), len(labels))
     return shrunk(images[:test], settings.shrink), labels[:test]
 
 
-def shrunk(images: Images, side: int) -> Images:
+def shrunk(images: Images, side: int) -> Float[np.ndarray, "n rows columns channels"]:
     """Means over blocks of side x side positions."""
     count, height, width, channels = images.shape
     if height % side or width % side:

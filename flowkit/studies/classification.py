@@ -24,16 +24,17 @@ FOLDS = 5
 RIDGES = np.geomspace(1e-6, 1e3, 10)
 WIDTHS = np.geomspace(1e-2, 1e1, 7)  # of the RBF's exponent, times the mean square distance
 
-Gram = Float[np.ndarray, "points train"]
+Gram = Float[np.ndarray, "train train"]
+TestGram = Float[np.ndarray, "test train"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Data:
     """Labelled images to train on and to test on."""
 
-    images: Float[np.ndarray, "train height width channels"]
+    images: Float[np.ndarray, "train ..."]
     labels: Int[np.ndarray, " train"]
-    test_images: Float[np.ndarray, "test height width channels"]
+    test_images: Float[np.ndarray, "test ..."]
     test_labels: Int[np.ndarray, " test"]
 
     def flat(self) -> "Data":
@@ -49,22 +50,24 @@ class Grams:
     folder: Path
     bar: Bar
 
-    def of(self, name: str, kernel: AbstractKernel, data: Data) -> tuple[Gram, Gram]:
+    def of(self, name: str, kernel: AbstractKernel, data: Data) -> tuple[Gram, TestGram]:
         """The kernel among the training images, and of test images with training images."""
         images, test_images = data.images, data.test_images
-        with self._progress(f"{name}, train") as progress:
+        with shown(self.bar, f"{name}, train") as progress:
             path = self.folder / f"{slug(name)}-train"
             gram = gram_by_row_blocks(kernel, images, folder=path, progress=progress)
-        with self._progress(f"{name}, test") as progress:
+        with shown(self.bar, f"{name}, test") as progress:
             path = self.folder / f"{slug(name)}-test"
             test = gram_by_row_blocks(kernel, test_images, images, folder=path, progress=progress)
         return gram, test
 
-    @contextmanager
-    def _progress(self, label: str) -> Iterator[Progress]:
-        task = self.bar.add_task(label)
-        yield lambda done, total: self.bar.update(task, completed=done, total=total)
-        self.bar.remove_task(task)
+
+@contextmanager
+def shown(bar: Bar, label: str) -> Iterator[Progress]:
+    """A function that shows, beside a label, how many tiles of how many are done."""
+    task = bar.add_task(label)
+    yield lambda done, total: bar.update(task, completed=done, total=total)
+    bar.remove_task(task)
 
 
 def cntk(readout: str, depth: int) -> tuple[str, Convolutional]:
@@ -72,12 +75,14 @@ def cntk(readout: str, depth: int) -> tuple[str, Convolutional]:
     return f"{NAMES[readout]}, depth {depth}", Convolutional(depth, readout=readout)
 
 
-def targets(labels: Int[np.ndarray, " n"], dtype: np.dtype) -> Float[np.ndarray, "n classes"]:
+def targets(
+    labels: Int[np.ndarray, " n"], dtype: np.dtype, classes: int = CLASSES
+) -> Float[np.ndarray, "n classes"]:
     """One-hot labels, shifted as published."""
-    return (np.eye(CLASSES)[labels] + LABEL_OFFSET).astype(dtype)
+    return (np.eye(classes)[labels] + LABEL_OFFSET).astype(dtype)
 
 
-def regression_hits(gram: Gram, test_gram: Gram, data: Data) -> Hits:
+def regression_hits(gram: Gram, test_gram: TestGram, data: Data) -> Hits:
     """Exact kernel regression without ridge: what training an infinitely wide network ends in."""
     fitted = regression.fit(gram, targets(data.labels, gram.dtype))
     return hits_of(np.asarray(fitted.predict(test_gram)), data.test_labels)
