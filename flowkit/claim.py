@@ -21,7 +21,7 @@ class Curves:
         y_label: Label of the vertical axis, with its unit.
         lines: Label to (xs, ys), drawn as lines in this order.
         points: Label to (xs, ys), drawn as separate marks over the lines.
-        intervals: Label of a line to (xs, lows, highs), drawn as bars in the colour of that line.
+        intervals: Label of a line to (xs, lows, highs), at the places of that line: drawn as bars.
         log_x: Logarithmic horizontal axis.
         log_y: Logarithmic vertical axis.
         reverse_x: Let the horizontal axis fall from left to right, as a training error does.

@@ -10,8 +10,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.transforms import ScaledTranslation
 
-from flowkit.claim import Chart, Curves, Heatmaps, Intervals
+from flowkit.claim import Chart, Curves, Heatmaps
 
 INK, GRID = "#222222", "#dddddd"
 # Okabe and Ito's palette: told apart with any colour vision.
@@ -19,6 +20,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#9
 MARKS = "osD^v*"
 DOTS_PER_INCH = 130
 FEW_DECADES = 3
+WIDTH, WIDTH_WITH_BARS = 7.0, 8.4  # inches; the legend stands beside bars
+BAR_DISTANCE = 6.0  # points between the bars of two lines at one place
 
 
 @singledispatch
@@ -31,12 +34,14 @@ def draw(chart: Chart) -> bytes:
 
 @draw.register
 def _draw_curves(chart: Curves) -> bytes:
-    figure = Figure(figsize=(7.0, 4.2), layout="constrained")
+    width = WIDTH_WITH_BARS if chart.intervals else WIDTH
+    figure = Figure(figsize=(width, 4.2), layout="constrained")
     axes = figure.subplots()
     for (label, (xs, ys)), colour in zip(chart.lines.items(), COLOURS, strict=False):
-        axes.plot(xs, ys, label=label, color=colour, linewidth=1.8)
         if label in chart.intervals:
-            _draw_bars(axes, chart.intervals[label], colour)
+            _draw_line_with_bars(axes, chart, label, colour)
+        else:
+            axes.plot(xs, ys, label=label, color=colour, linewidth=1.8)
     for (label, (xs, ys)), mark, colour in zip(
         chart.points.items(), MARKS, _point_colours(chart), strict=False
     ):
@@ -55,14 +60,43 @@ def _draw_curves(chart: Curves) -> bytes:
     axes.set_ylabel(chart.y_label)
     axes.grid(visible=True, color=GRID, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=9)
+    _draw_legend(axes, chart)
     return _png(figure)
 
 
-def _draw_bars(axes: Axes, intervals: Intervals, colour: str) -> None:
-    xs, lows, highs = (np.asarray(values, float) for values in intervals)
-    middle, half = (lows + highs) / 2, (highs - lows) / 2
-    axes.errorbar(xs, middle, yerr=half, fmt="none", ecolor=colour, elinewidth=1.0, capsize=3)
+def _draw_line_with_bars(axes: Axes, chart: Curves, label: str, colour: str) -> None:
+    """A line with marks and bars, moved aside by some points so that no bar hides another."""
+    ys = np.asarray(chart.lines[label][1], float)
+    xs, lows, highs = (np.asarray(values, float) for values in chart.intervals[label])
+    labels = list(chart.intervals)
+    aside = BAR_DISTANCE * (labels.index(label) - (len(labels) - 1) / 2)
+    figure = axes.get_figure(root=True)
+    moved = ScaledTranslation(aside / 72, 0, figure.dpi_scale_trans)
+    axes.errorbar(
+        xs,
+        ys,
+        yerr=np.stack([ys - lows, highs - ys]),
+        fmt="o-",
+        label=label,
+        color=colour,
+        linewidth=1.8,
+        markersize=4,
+        elinewidth=1.0,
+        capsize=2.5,
+        transform=axes.transData + moved,
+    )
+    for values in (lows, highs):  # what has a transform of its own does not count otherwise
+        axes.update_datalim(np.stack([xs, values], axis=1))
+    axes.autoscale_view()
+
+
+def _draw_legend(axes: Axes, chart: Curves) -> None:
+    """In the order of the chart; beside it where bars leave no room inside."""
+    handles, labels = axes.get_legend_handles_labels()
+    order = [labels.index(label) for label in (*chart.lines, *chart.points) if label in labels]
+    beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if chart.intervals else {}
+    handles, labels = ([values[place] for place in order] for values in (handles, labels))
+    axes.legend(handles, labels, frameon=False, fontsize=9, **beside)
 
 
 @draw.register

@@ -125,15 +125,18 @@ def _chart(settings: Settings, rows: list[dict], train: int, test: int) -> Curve
         intervals[name] = (depths, [row["low"] for row in own], [row["high"] for row in own])
         known = [row for row in own if row["published"] is not None]
         if known:
-            label = f"{name}, published ({known[0]['for_train']:,} images)"
-            points[label] = ([r["depth"] for r in known], [r["published"] for r in known])
+            points[f"{name}, published"] = (
+                [r["depth"] for r in known],
+                [r["published"] for r in known],
+            )
     return Curves(
-        title=f"CIFAR-10: exact CNTK regression, {train:,} training and {test:,} test images",
+        title=f"CIFAR-10: CNTK regression, {train:,} training and {test:,} test images",
         x_label="depth (weight layers)",
         y_label="accuracy (%)",
         lines=lines,
         points=points,
         intervals=intervals,
         integer_x=True,
-        caption="Bars: 95 % binomial intervals.",
+        caption="Bars: 95 % binomial intervals. Published: for as many training images, or for the "
+        "first 2,000.",
     )

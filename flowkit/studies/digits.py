@@ -97,7 +97,7 @@ def _chart(settings: Settings, found: _Found, train: int, test: int) -> Curves:
     for method in (REFERENCE, LINEAR):
         lines[method] = (ends, np.full(2, accuracy_row(found[method, None])["accuracy"]))
     return Curves(
-        title=f"Digits: exact kernel regression, {train} training and {test} test images",
+        title=f"Digits: kernel regression, {train} training and {test} test images",
         x_label="depth (weight layers)",
         y_label="accuracy (%)",
         lines=lines,
