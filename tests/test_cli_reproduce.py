@@ -51,7 +51,7 @@ def test_cifar_has_a_row_for_each_published_number(folder, tmp_path):
     assert result.exit_code == 0, result.output
     found = _results(tmp_path / "out")
     assert [row["published"] for row in found["rows"]] == [40.94, 49.71]
-    assert [row["comparable"] for row in found["rows"]] == ["no", "no"]
+    assert [row["same_setup"] for row in found["rows"]] == ["no", "no"]
     assert found["settings"]["train"] == [6]
     gram = np.load(tmp_path / "out/grams/cntk-gap-depth-3-train/gram.npy")
     assert gram.shape == (6, 6)

@@ -10,7 +10,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
-from matplotlib.transforms import ScaledTranslation
+from matplotlib.transforms import Affine2D, ScaledTranslation
 
 from flowkit.claim import Chart, Curves, Heatmaps
 
@@ -21,6 +21,7 @@ MARKS = "osD^v*"
 DOTS_PER_INCH = 130
 FEW_DECADES = 3
 WIDTH, WIDTH_WITH_BARS = 7.0, 8.4  # inches; the legend stands beside bars
+POINTS_PER_INCH = 72
 BAR_DISTANCE = 6.0  # points between the bars of two lines at one place
 
 
@@ -70,12 +71,11 @@ def _draw_line_with_bars(axes: Axes, chart: Curves, label: str, colour: str) -> 
     xs, lows, highs = (np.asarray(values, float) for values in chart.intervals[label])
     labels = list(chart.intervals)
     aside = BAR_DISTANCE * (labels.index(label) - (len(labels) - 1) / 2)
-    figure = axes.get_figure(root=True)
-    moved = ScaledTranslation(aside / 72, 0, figure.dpi_scale_trans)
+    moved = ScaledTranslation(aside / POINTS_PER_INCH, 0, Affine2D().scale(DOTS_PER_INCH))
     axes.errorbar(
         xs,
         ys,
-        yerr=np.stack([ys - lows, highs - ys]),
+        yerr=np.maximum(0.0, np.stack([ys - lows, highs - ys])),  # rounding aside
         fmt="o-",
         label=label,
         color=colour,
@@ -92,10 +92,10 @@ def _draw_line_with_bars(axes: Axes, chart: Curves, label: str, colour: str) -> 
 
 def _draw_legend(axes: Axes, chart: Curves) -> None:
     """In the order of the chart; beside it where bars leave no room inside."""
-    handles, labels = axes.get_legend_handles_labels()
-    order = [labels.index(label) for label in (*chart.lines, *chart.points) if label in labels]
+    drawn = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    labels = [label for label in (*chart.lines, *chart.points) if label in drawn]
     beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if chart.intervals else {}
-    handles, labels = ([values[place] for place in order] for values in (handles, labels))
+    handles = [drawn[label] for label in labels]
     axes.legend(handles, labels, frameon=False, fontsize=9, **beside)
 
 

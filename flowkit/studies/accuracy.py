@@ -2,10 +2,9 @@
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest, t as student
 
 CONFIDENCE = 0.95
-DEVIATIONS = float(norm.ppf((1 + CONFIDENCE) / 2))
 
 Hits = Bool[np.ndarray, " test"]
 
@@ -25,7 +24,7 @@ def accuracy_row(hits: Hits) -> dict[str, float]:
     }
 
 
-def gain(hits: Hits, reference: Hits) -> tuple[float, float]:
+def gain(hits: Hits, reference: Hits) -> tuple[float, float | None]:
     """Difference of two accuracies on the same points, and half its 95 % interval, in percent.
 
     The interval is that of a mean of paired differences, each -1, 0 or 1.
@@ -33,8 +32,10 @@ def gain(hits: Hits, reference: Hits) -> tuple[float, float]:
     return mean_and_margin(100.0 * (hits.astype(float) - reference))
 
 
-def mean_and_margin(values: Float[np.ndarray, " n"]) -> tuple[float, float]:
-    """Mean and half the 95 % interval of independent values; no margin for a single one."""
-    if len(values) < 2:
-        return float(values.mean()), 0.0
-    return float(values.mean()), DEVIATIONS * float(values.std(ddof=1) / np.sqrt(len(values)))
+def mean_and_margin(values: Float[np.ndarray, " n"]) -> tuple[float, float | None]:
+    """Mean and half its 95 % interval (Student's) of independent values; None of a single one."""
+    mean, count = float(values.mean()), len(values)
+    if count < 2:
+        return mean, None
+    quantile = student.ppf((1 + CONFIDENCE) / 2, count - 1)
+    return mean, float(quantile * values.std(ddof=1) / np.sqrt(count))

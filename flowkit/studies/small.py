@@ -15,7 +15,7 @@ from flowkit.studies.published import FULL_TEST, SMALL_CIFAR, SMALL_DEPTH
 from flowkit.studies.study import Settings, Study
 
 SETTINGS = Settings(depths=(SMALL_DEPTH,), train=tuple(SMALL_CIFAR), draws=20)
-QUICK = Settings(depths=(3,), train=(10, 20), test=40, draws=2, shrink=4)
+QUICK = Settings(depths=(3,), train=(10, 20), test=40, draws=5, shrink=4)
 
 _Accuracies = dict[tuple[int, int], Float[np.ndarray, " draws"]]
 
@@ -114,9 +114,9 @@ def _row(
         "accuracy": mean,
         "margin": margin,
         "published": known.cntk if known else None,
-        "published_ResNet-34": known.resnet if known else None,
-        "difference": mean - known.cntk if known else None,
-        "comparable": "yes" if same else "no",
+        "ResNet-34": known.resnet if known else None,
+        "off_by": mean - known.cntk if known else None,
+        "same_setup": "yes" if same else "no",
     }
 
 
@@ -125,9 +125,11 @@ def _chart(rows: tuple[dict, ...], settings: Settings) -> Curves:
     for depth in settings.depths:
         own = [row for row in rows if row["depth"] == depth]
         name, trains = f"CNTK-GAP, depth {depth}", [row["train"] for row in own]
-        means, margins = (np.array([row[key] for row in own]) for key in ("accuracy", "margin"))
+        means = np.array([row["accuracy"] for row in own])
+        margins = np.array([row["margin"] or 0.0 for row in own])
         lines[name] = (trains, means)
-        intervals[name] = (trains, means - margins, means + margins)
+        ends = (np.clip(means + sign * margins, 0.0, 100.0) for sign in (-1, 1))
+        intervals[name] = (trains, *ends)
     sizes = list(SMALL_CIFAR)
     points = {
         f"CNTK-GAP, depth {SMALL_DEPTH}, published": (

@@ -87,9 +87,17 @@ class Study:
 
     def table(self) -> Table:
         """The rows as a Rich table."""
-        table = Table(title=self.title, title_justify="left", box=HORIZONTALS)
+        table = Table(
+            title=self.title,
+            title_justify="left",
+            box=HORIZONTALS,
+            show_edge=False,
+            padding=(0, 0, 0, 1),  # nine columns fit into 80 characters
+        )
         for heading in self.rows[0]:
-            table.add_column(heading.replace("_", " "), justify="right")
+            words = heading.split("_")
+            longest = max(map(len, words))
+            table.add_column(" ".join(words), justify="right", min_width=longest)
         for row in self.rows:
             table.add_row(*map(_shown, row.values()))
         return table

@@ -8,6 +8,7 @@ import pytest
 from flowkit.studies.accuracy import accuracy_row, gain, hits_of, mean_and_margin
 
 Z = 1.959963984540054  # the 97.5 % quantile of a standard normal variable
+T_199 = 1.971956544  # and of Student's with 199 degrees of freedom
 ROUNDING = 1e-9
 
 
@@ -29,16 +30,20 @@ def test_a_paired_difference_counts_only_disagreements():
     difference, margin = gain(first, second)
     assert difference == pytest.approx(100 * (9 - 3) / 200)
     variance = (12 - 6**2 / 200) / 199
-    assert margin == pytest.approx(100 * Z * math.sqrt(variance / 200))
+    assert margin == pytest.approx(100 * T_199 * math.sqrt(variance / 200))
 
 
 def test_a_margin_covers_the_mean_nineteen_times_in_twenty():
     rng = np.random.default_rng(0)
     covered = [
         abs(mean - 5) < margin
-        for mean, margin in (mean_and_margin(rng.normal(5, 2, 60)) for _ in range(2000))
+        for mean, margin in (mean_and_margin(rng.normal(5, 2, 3)) for _ in range(2000))
     ]
     assert np.mean(covered) == pytest.approx(0.95, abs=0.02)  # 4 standard errors
+
+
+def test_a_single_value_has_no_margin():
+    assert mean_and_margin(np.array([3.0])) == (3.0, None)
 
 
 def test_the_largest_score_is_the_class():

@@ -61,9 +61,9 @@ def test_the_table_is_exact_regression_next_to_published_numbers(folder, tmp_pat
         assert row["accuracy"] == pytest.approx(100 * right)
         published = CNTK_CIFAR.get((readout, row["depth"]), {}).get(2000)
         assert row["published"] == published
-        assert row["comparable"] == "no"  # 20 images are not 2,000
+        assert row["same_setup"] == "no"  # 20 images are not 2,000
         if published is not None:
-            assert row["difference"] == pytest.approx(row["accuracy"] - published)
+            assert row["off_by"] == pytest.approx(row["accuracy"] - published)
 
 
 def test_small_training_sets_are_equal_per_class_and_averaged(folder, tmp_path):
