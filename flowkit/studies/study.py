@@ -92,7 +92,7 @@ class Study:
             title_justify="left",
             box=HORIZONTALS,
             show_edge=False,
-            padding=(0, 0, 0, 1),  # nine columns fit into 80 characters
+            padding=0,  # nine columns fit into 80 characters
         )
         for heading in self.rows[0]:
             words = heading.split("_")
