@@ -8,6 +8,7 @@ import numpy as np
 
 Numbers = Sequence[int | float] | np.ndarray
 Series = tuple[Numbers, Numbers]
+Intervals = tuple[Numbers, Numbers, Numbers]
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,12 @@ class Curves:
         y_label: Label of the vertical axis, with its unit.
         lines: Label to (xs, ys), drawn as lines in this order.
         points: Label to (xs, ys), drawn as separate marks over the lines.
+        intervals: Label of a line to (xs, lows, highs), at the places of that line: drawn as bars.
         log_x: Logarithmic horizontal axis.
         log_y: Logarithmic vertical axis.
         reverse_x: Let the horizontal axis fall from left to right, as a training error does.
         least_y: Lower end of the vertical axis, where what lies below is of no interest.
+        integer_x: Ticks of the horizontal axis at integers only.
         caption: What a reader should see in it.
     """
 
@@ -32,10 +35,12 @@ class Curves:
     y_label: str
     lines: Mapping[str, Series] = field(default_factory=dict)
     points: Mapping[str, Series] = field(default_factory=dict)
+    intervals: Mapping[str, Intervals] = field(default_factory=dict)
     log_x: bool = False
     log_y: bool = False
     reverse_x: bool = False
     least_y: float | None = None
+    integer_x: bool = False
     caption: str = ""
 
 

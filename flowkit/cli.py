@@ -1,16 +1,21 @@
 """The command line."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import HORIZONTALS
 from rich.console import Console
+from rich.table import Table
 
 from flowkit.claim import Claim
 
 if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
     from flowkit.report import Report
 
 app = typer.Typer(
@@ -104,6 +109,137 @@ def derive(
         typer.echo(markdown(derived), nl=False)
     if check:
         _check_and_exit(derived.claims)
+
+
+@app.command()
+def kernel(
+    images: Annotated[
+        str,
+        typer.Argument(help="`digits`, a CIFAR-10 folder, a .npy file, or a .npz with `images`."),
+    ],
+    labels: Annotated[
+        Path | None, typer.Option(help="Labels of a .npy file, as .npy; a .npz has `labels`.")
+    ] = None,
+    train: Annotated[int | None, typer.Option(help="Images to take; all by default.")] = None,
+    test: Annotated[
+        int | None, typer.Option(help="Further images to test on; none by default.")
+    ] = None,
+    network: Annotated[
+        str, typer.Option(help="`convolutional` or `fully-connected`.")
+    ] = "convolutional",
+    depth: Annotated[int, typer.Option(help="Weight layers.")] = 3,
+    readout: Annotated[str, typer.Option(help="`gap` or `flatten`, of a convolution.")] = "gap",
+    activation: Annotated[str, typer.Option(help="Any name that `dual` knows.")] = "relu",
+    kind: Annotated[str, typer.Option(help="`ntk` or `nngp`.")] = "ntk",
+    ridge: Annotated[float, typer.Option(help="Of the regression.")] = 0.0,
+    float32: Annotated[  # noqa: FBT002
+        bool, typer.Option("--float32", help="Single precision.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of the draw from the digits.")] = 0,
+    rows: Annotated[int, typer.Option(help="Rows that are kept at a time.")] = 64,
+    out: Annotated[Path, typer.Option(help="Folder for the matrices.")] = Path("gram"),
+) -> None:
+    """Gram matrices of images, and with labels how well kernel regression classifies.
+
+    An interrupted run goes on when it is started again.
+    """
+    from flowkit.studies.kernel_accuracy import named_kernel, write_grams
+    from flowkit.studies.reading import read_images
+
+    with _reporting() as bar:
+        dtype = "float32" if float32 else "float64"
+        data = read_images(images, labels=labels, train=train, test=test, seed=seed, dtype=dtype)
+        chosen = named_kernel(network, depth, activation, readout)
+        found = write_grams(chosen, data, out=out, bar=bar, kind=kind, rows=rows, ridge=ridge)
+    console = Console()
+    if found:
+        console.print(_accuracy_table(found))
+    console.print(f"Gram matrices: {out}")
+
+
+@app.command()
+def reproduce(
+    name: Annotated[str, typer.Argument(help="cntk-digits, cntk-cifar or cntk-small.")],
+    data: Annotated[Path | None, typer.Option(help="CIFAR-10 folder, either format.")] = None,
+    depth: Annotated[str | None, typer.Option(help="Weight layers: 3,4,6,11,21.")] = None,
+    train: Annotated[
+        str | None, typer.Option(help="Training images; for cntk-small several: 10,20,40.")
+    ] = None,
+    test: Annotated[int | None, typer.Option(help="Test images.")] = None,
+    draws: Annotated[int | None, typer.Option(help="Training sets per size (cntk-small).")] = None,
+    shrink: Annotated[
+        int | None, typer.Option(help="Average images over blocks of this side (CIFAR-10).")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the random choice of images.")] = None,
+    float32: Annotated[bool | None, typer.Option("--float32", help="Single precision.")] = None,
+    quick: Annotated[  # noqa: FBT002
+        bool, typer.Option("--quick", help="A small size for what is not given otherwise.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for results.json and figure.png; the study's name.")
+    ] = None,
+) -> None:
+    """Run a published experiment and hold its numbers against the paper's.
+
+    An interrupted run goes on when it is started again.
+    """
+    from flowkit.studies.catalogue import run_study, settings_of
+    from flowkit.studies.study import changed
+
+    folder = out or Path(name)
+    with _reporting() as bar:
+        settings = changed(
+            settings_of(name, quick=quick),
+            depths=_integers("depth", depth),
+            train=_integers("train", train),
+            test=test,
+            draws=draws,
+            shrink=shrink,
+            seed=seed,
+            float32=float32,
+        )
+        study = run_study(name, settings, out=folder, data=data, bar=bar)
+    console = Console()
+    console.print(study.table())
+    for note in study.notes:
+        console.print(note, highlight=False)
+    console.print(f"Results: {folder / 'results.json'}, {folder / 'figure.png'}")
+
+
+@contextmanager
+def _reporting() -> Iterator["Bar"]:
+    """A progress bar in double precision; what is refused is a usage error."""
+    import jax
+    from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+
+    jax.config.update("jax_enable_x64", val=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    try:
+        with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+            yield bar
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    except KeyboardInterrupt as interrupt:
+        typer.echo("Interrupted; the same command goes on from here.", err=True)
+        raise typer.Exit(INTERRUPTED) from interrupt
+
+
+def _integers(name: str, text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(
+            f"Argument `{name}` must be integers with commas between them, but it is {text!r}."
+        ) from None
+
+
+def _accuracy_table(found: dict[str, dict[str, float]]) -> Table:
+    table = Table("images", "accuracy (%)", "95 % interval", box=HORIZONTALS)
+    for name, row in found.items():
+        table.add_row(name, f"{row['accuracy']:.2f}", f"{row['low']:.2f} to {row['high']:.2f}")
+    return table
 
 
 def _check_and_exit(claims: Sequence[Claim]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from flowkit.claim import Claim, Curves, Heatmaps, Verdict
-from flowkit.report import Entry, Report
+from flowkit.report import Entry, Report, figures
 from flowkit.report.figures import draw
 
 CURVES = Curves(
@@ -21,6 +21,15 @@ CURVES = Curves(
     log_y=True,
     reverse_x=True,
     caption="what to see",
+)
+BARS = Curves(
+    title="bars",
+    x_label="depth",
+    y_label="y",
+    lines={"plain": ([2, 6], [1.0, 1.0]), "a": ([3, 5], [4.0, 5.0]), "b": ([3, 5], [2.0, 3.0])},
+    points={"points": ([3], [4.5])},
+    intervals={"a": ([3, 5], [3.0, 4.0], [9.0, 6.0]), "b": ([3, 5], [-2.0, 2.0], [3.0, 4.0])},
+    integer_x=True,
 )
 HEATMAPS = Heatmaps(
     title="maps",
@@ -83,9 +92,22 @@ def test_the_page_needs_no_network_and_escapes_text(tmp_path):
     assert "<math></math>" in text
 
 
-@pytest.mark.parametrize("chart", [CURVES, HEATMAPS])
+@pytest.mark.parametrize("chart", [CURVES, BARS, HEATMAPS])
 def test_charts_are_drawn_as_png(chart):
     assert draw(chart).startswith(b"\x89PNG")
+
+
+def test_bars_are_inside_the_axes_and_the_legend_keeps_the_order(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "_png", lambda figure: drawn.append(figure) or b"")
+    draw(BARS)
+    (axes,) = drawn[0].axes
+    low, high = axes.get_ylim()
+    assert low < -2
+    assert high > 9
+    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert legend == ["plain", "a", "b", "points"]
+    assert all(tick == round(tick) for tick in axes.get_xticks())
 
 
 @pytest.mark.usefixtures("as_a_user")

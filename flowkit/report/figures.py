@@ -4,11 +4,13 @@ import io
 from functools import singledispatch
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.transforms import Affine2D, ScaledTranslation
 
 from flowkit.claim import Chart, Curves, Heatmaps
 
@@ -18,6 +20,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#9
 MARKS = "osD^v*"
 DOTS_PER_INCH = 130
 FEW_DECADES = 3
+WIDTH, WIDTH_WITH_BARS = 7.0, 8.4  # inches; the legend stands beside bars
+POINTS_PER_INCH = 72
+BAR_DISTANCE = 6.0  # points between the bars of two lines at one place
 
 
 @singledispatch
@@ -30,10 +35,14 @@ def draw(chart: Chart) -> bytes:
 
 @draw.register
 def _draw_curves(chart: Curves) -> bytes:
-    figure = Figure(figsize=(7.0, 4.2), layout="constrained")
+    width = WIDTH_WITH_BARS if chart.intervals else WIDTH
+    figure = Figure(figsize=(width, 4.2), layout="constrained")
     axes = figure.subplots()
     for (label, (xs, ys)), colour in zip(chart.lines.items(), COLOURS, strict=False):
-        axes.plot(xs, ys, label=label, color=colour, linewidth=1.8)
+        if label in chart.intervals:
+            _draw_line_with_bars(axes, chart, label, colour)
+        else:
+            axes.plot(xs, ys, label=label, color=colour, linewidth=1.8)
     for (label, (xs, ys)), mark, colour in zip(
         chart.points.items(), MARKS, _point_colours(chart), strict=False
     ):
@@ -44,14 +53,50 @@ def _draw_curves(chart: Curves) -> bytes:
     for axis, logarithmic in ((axes.xaxis, chart.log_x), (axes.yaxis, chart.log_y)):
         if logarithmic:
             _label_logarithmic(axis)
+    if chart.integer_x:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.xaxis.set_inverted(chart.reverse_x)
     axes.set_title(chart.title, loc="left", fontsize=11, color=INK)
     axes.set_xlabel(chart.x_label)
     axes.set_ylabel(chart.y_label)
     axes.grid(visible=True, color=GRID, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=9)
+    _draw_legend(axes, chart)
     return _png(figure)
+
+
+def _draw_line_with_bars(axes: Axes, chart: Curves, label: str, colour: str) -> None:
+    """A line with marks and bars, moved aside by some points so that no bar hides another."""
+    ys = np.asarray(chart.lines[label][1], float)
+    xs, lows, highs = (np.asarray(values, float) for values in chart.intervals[label])
+    labels = list(chart.intervals)
+    aside = BAR_DISTANCE * (labels.index(label) - (len(labels) - 1) / 2)
+    moved = ScaledTranslation(aside / POINTS_PER_INCH, 0, Affine2D().scale(DOTS_PER_INCH))
+    axes.errorbar(
+        xs,
+        ys,
+        yerr=np.maximum(0.0, np.stack([ys - lows, highs - ys])),  # rounding aside
+        fmt="o-",
+        label=label,
+        color=colour,
+        linewidth=1.8,
+        markersize=4,
+        elinewidth=1.0,
+        capsize=2.5,
+        transform=axes.transData + moved,
+    )
+    for values in (lows, highs):  # what has a transform of its own does not count otherwise
+        axes.update_datalim(np.stack([xs, values], axis=1))
+    axes.autoscale_view()
+
+
+def _draw_legend(axes: Axes, chart: Curves) -> None:
+    """In the order of the chart; beside it where bars leave no room inside."""
+    drawn = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    labels = [label for label in (*chart.lines, *chart.points) if label in drawn]
+    beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if chart.intervals else {}
+    handles = [drawn[label] for label in labels]
+    axes.legend(handles, labels, frameon=False, fontsize=9, **beside)
 
 
 @draw.register

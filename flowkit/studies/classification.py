@@ -1,0 +1,124 @@
+"""Classification by kernel regression, as in the papers, and the baselines it is held against."""
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+from rich.progress import Progress as Bar
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV, KFold
+
+from flowkit import regression
+from flowkit.kernels import AbstractKernel, Convolutional
+from flowkit.kernels.row_blocks import Progress, gram_by_row_blocks
+from flowkit.studies.accuracy import Hits, hits_of
+
+CLASSES = 10
+LABEL_OFFSET = -0.1  # targets are e_c - 0.1, as published
+NAMES = {"flatten": "CNTK-V", "gap": "CNTK-GAP"}
+FOLDS = 5
+RIDGES = np.geomspace(1e-6, 1e3, 10)
+WIDTHS = np.geomspace(1e-2, 1e1, 7)  # of the RBF's exponent, times the mean square distance
+
+Gram = Float[np.ndarray, "train train"]
+TestGram = Float[np.ndarray, "test train"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Labelled images to train on and to test on."""
+
+    images: Float[np.ndarray, "train ..."]
+    labels: Int[np.ndarray, " train"]
+    test_images: Float[np.ndarray, "test ..."]
+    test_labels: Int[np.ndarray, " test"]
+
+    def flat(self) -> "Data":
+        """Each image as one row of features."""
+        images, test_images = (x.reshape(len(x), -1) for x in (self.images, self.test_images))
+        return dataclasses.replace(self, images=images, test_images=test_images)
+
+
+@dataclasses.dataclass(frozen=True)
+class Grams:
+    """Gram matrices of a study: where they are kept, and the bar that shows how far they are."""
+
+    folder: Path
+    bar: Bar
+
+    def of(self, name: str, kernel: AbstractKernel, data: Data) -> tuple[Gram, TestGram]:
+        """The kernel among the training images, and of test images with training images."""
+        images, test_images = data.images, data.test_images
+        with shown(self.bar, f"{name}, train") as progress:
+            path = self.folder / f"{slug(name)}-train"
+            gram = gram_by_row_blocks(kernel, images, folder=path, progress=progress)
+        with shown(self.bar, f"{name}, test") as progress:
+            path = self.folder / f"{slug(name)}-test"
+            test = gram_by_row_blocks(kernel, test_images, images, folder=path, progress=progress)
+        return gram, test
+
+
+@contextmanager
+def shown(bar: Bar, label: str) -> Iterator[Progress]:
+    """A function that shows, beside a label, how many tiles of how many are done."""
+    task = bar.add_task(label)
+    yield lambda done, total: bar.update(task, completed=done, total=total)
+    bar.remove_task(task)
+
+
+def cntk(readout: str, depth: int) -> tuple[str, Convolutional]:
+    """The published kernel of a read-out, with its name."""
+    return f"{NAMES[readout]}, depth {depth}", Convolutional(depth, readout=readout)
+
+
+def targets(
+    labels: Int[np.ndarray, " n"], dtype: np.dtype, classes: int = CLASSES
+) -> Float[np.ndarray, "n classes"]:
+    """One-hot labels, shifted as published."""
+    return (np.eye(classes)[labels] + LABEL_OFFSET).astype(dtype)
+
+
+def regression_hits(gram: Gram, test_gram: TestGram, data: Data) -> Hits:
+    """Exact kernel regression without ridge: what training an infinitely wide network ends in."""
+    fitted = regression.fit(gram, targets(data.labels, gram.dtype))
+    return hits_of(np.asarray(fitted.predict(test_gram)), data.test_labels)
+
+
+def linear_hits(data: Data, seed: int) -> Hits:
+    """Linear ridge regression; the ridge by cross-validation on the training images."""
+    return _tuned_hits(Ridge(), {"alpha": RIDGES}, data, seed)
+
+
+def rbf_hits(data: Data, seed: int) -> Hits:
+    """RBF kernel ridge regression; ridge and width by cross-validation on the training images."""
+    flat = data.flat().images
+    mean_square_distance = 2 * flat.var(0).sum()
+    gammas = WIDTHS / mean_square_distance
+    return _tuned_hits(KernelRidge(kernel="rbf"), {"alpha": RIDGES, "gamma": gammas}, data, seed)
+
+
+def _tuned_hits(
+    model: KernelRidge | Ridge, grid: dict[str, np.ndarray], data: Data, seed: int
+) -> Hits:
+    flat = data.flat()
+    folds = KFold(min(FOLDS, len(flat.labels)), shuffle=True, random_state=seed)
+    search = GridSearchCV(model, grid, scoring=_argmax_accuracy, cv=folds)
+    search.fit(flat.images, targets(flat.labels, flat.images.dtype))
+    return hits_of(search.predict(flat.test_images), flat.test_labels)
+
+
+def _argmax_accuracy(
+    model: KernelRidge | Ridge,
+    images: Float[np.ndarray, "n features"],
+    wanted: Float[np.ndarray, "n classes"],
+) -> float:
+    return float(hits_of(model.predict(images), wanted.argmax(1)).mean())
+
+
+def slug(name: str) -> str:
+    """A name as part of a file name."""
+    return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split())

@@ -1,0 +1,113 @@
+"""The Gram matrices of given images on disk, and how well regression with them classifies."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+from rich.progress import Progress as Bar
+
+from flowkit import regression
+from flowkit.kernels import AbstractKernel, Convolutional, FullyConnected
+from flowkit.kernels.row_blocks import gram_by_row_blocks
+from flowkit.storage.arrays import replacing
+from flowkit.studies.accuracy import accuracy_row, hits_of
+from flowkit.studies.classification import Gram, TestGram, shown, targets
+from flowkit.studies.reading import Images
+
+ACCURACY = "accuracy.json"
+TRAIN, TEST = "train", "test"
+
+
+def named_kernel(network: str, depth: int, activation: str, readout: str) -> AbstractKernel:
+    """The kernel that the options of the command line describe.
+
+    Raises:
+        ValueError: `network` is neither "convolutional" nor "fully-connected", or the kernel
+            refuses an argument.
+    """
+    if network == "convolutional":
+        return Convolutional(depth, activation, readout=readout)
+    if network == "fully-connected":
+        return FullyConnected(depth, activation)
+    raise ValueError(
+        f"Argument `network` must be `convolutional` or `fully-connected`, but it is {network!r}."
+    )
+
+
+def write_grams(
+    kernel: AbstractKernel,
+    data: Images,
+    *,
+    out: Path,
+    bar: Bar,
+    kind: str = "ntk",
+    rows: int = 64,
+    ridge: float = 0.0,
+) -> dict[str, dict[str, float]]:
+    """Write `out/train/gram.npy`, and `out/test/gram.npy` (test x train) where there is a test set.
+
+    Args:
+        kernel: The kernel; a fully connected one gets each image as one row.
+        data: Images, labels where accuracies are wanted.
+        out: A folder; what an earlier run left in it is used.
+        bar: Shows how far the matrices are.
+        kind: "ntk" or "nngp".
+        rows: Rows that are kept at a time.
+        ridge: Of the regression, see `flowkit.regression.fit`.
+
+    Returns:
+        Accuracy in percent with its 95 % interval on the training and the test images, also in
+        `out/accuracy.json`; empty without labels or without a test set.
+
+    Raises:
+        ValueError: a folder holds another Gram matrix, or the kernel or the regression refuses.
+    """
+    data = _flat(data) if isinstance(kernel, FullyConnected) else data
+    with shown(bar, "training images") as progress:
+        gram = gram_by_row_blocks(
+            kernel, data.images, folder=out / TRAIN, kind=kind, rows=rows, progress=progress
+        )
+    if data.test_images is None:
+        return {}
+    with shown(bar, "test images") as progress:
+        test_gram = gram_by_row_blocks(
+            kernel,
+            data.test_images,
+            data.images,
+            folder=out / TEST,
+            kind=kind,
+            rows=rows,
+            progress=progress,
+        )
+    found = _accuracies(gram, test_gram, data, ridge)
+    if found:
+        with replacing(out / ACCURACY) as new:
+            text = json.dumps({"ridge": ridge} | found, indent=2)
+            new.write_text(text + "\n", encoding="utf-8")
+    return found
+
+
+def _accuracies(
+    gram: Gram, test_gram: TestGram, data: Images, ridge: float
+) -> dict[str, dict[str, float]]:
+    """Accuracy rows of regression on shifted one-hot labels."""
+    if data.labels is None or data.test_labels is None:
+        return {}
+    classes = int(max(data.labels.max(), data.test_labels.max())) + 1
+    wanted = targets(data.labels, gram.dtype, classes)
+    fitted = regression.fit(gram, wanted, ridge=ridge)
+    sets = ((TRAIN, gram, data.labels), (TEST, test_gram, data.test_labels))
+    return {
+        name: accuracy_row(hits_of(np.asarray(fitted.predict(values)), labels))
+        for name, values, labels in sets
+    }
+
+
+def _flat(data: Images) -> Images:
+    test = data.test_images
+    return dataclasses.replace(
+        data,
+        images=data.images.reshape(len(data.images), -1),
+        test_images=None if test is None else test.reshape(len(test), -1),
+    )

@@ -1,0 +1,47 @@
+"""Regression and baselines of the studies, against other ways to compute them."""
+
+import numpy as np
+import pytest
+from rich.progress import Progress as Bar
+
+from flowkit.kernels import FullyConnected
+from flowkit.studies.classification import (
+    Data,
+    Grams,
+    linear_hits,
+    rbf_hits,
+    regression_hits,
+    targets,
+)
+
+
+@pytest.fixture
+def data():
+    """Two rings of points, which no line separates; labels 0 and 1."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 2
+    angles = rng.uniform(0, 2 * np.pi, 120)
+    points = (1 + 2 * labels)[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    points = points + 0.2 * rng.normal(size=points.shape)
+    images = points.reshape(-1, 2, 1, 1)
+    return Data(images[:60], labels[:60], images[60:], labels[60:])
+
+
+def test_targets_are_published_ones():
+    expected = np.full((2, 10), -0.1)
+    expected[0, 3] = expected[1, 0] = 0.9
+    np.testing.assert_allclose(targets(np.array([3, 0]), np.dtype(float)), expected)
+
+
+def test_regression_is_a_linear_solve(data, tmp_path):
+    flat = data.flat()
+    gram, test = Grams(tmp_path, Bar(disable=True)).of("ntk", FullyConnected(3), flat)
+    solved = test @ np.linalg.solve(gram, targets(data.labels, gram.dtype))
+    hits = regression_hits(gram, test, data)
+    assert hits.tolist() == (solved.argmax(1) == data.test_labels).tolist()
+    assert hits.mean() > 0.5
+
+
+def test_baselines_do_what_their_function_class_allows(data):
+    assert rbf_hits(data, 0).mean() > 0.95
+    assert linear_hits(data, 0).mean() < 0.8

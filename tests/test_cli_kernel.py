@@ -1,0 +1,135 @@
+"""`flowkit kernel`: images in, Gram matrices and accuracies out."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from datasets.cifar_folders import write_binary
+from typer.testing import CliRunner
+
+from flowkit.cli import app
+from flowkit.datasets import digits
+from flowkit.kernels import Convolutional, FullyConnected
+
+ROUNDING = 1e-12
+FULLY_CONNECTED = ("--network", "fully-connected", "--depth", "2")
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["kernel", *map(str, arguments)])
+
+
+def shown(result):
+    return " ".join(re.sub(r"[│\n]+", " ", result.output).split())
+
+
+@pytest.fixture
+def points():
+    return np.random.default_rng(0).normal(size=(9, 4))
+
+
+@pytest.fixture
+def images(tmp_path, points):
+    np.save(tmp_path / "images.npy", points)
+    return tmp_path / "images.npy"
+
+
+def test_the_gram_matrix_of_a_file(images, points, tmp_path):
+    result = run(images, *FULLY_CONNECTED, "--kind", "nngp", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    gram = np.load(tmp_path / "out/train/gram.npy")
+    assert np.abs(gram - FullyConnected(2).gram(points, kind="nngp")).max() < ROUNDING
+    assert json.loads((tmp_path / "out/train/gram.json").read_text())["kind"] == "nngp"
+    assert not (tmp_path / "out/test").exists()
+
+
+def test_labels_give_accuracies(images, points, tmp_path):
+    labels = (points[:, 0] > 0).astype(int)
+    np.save(tmp_path / "labels.npy", labels)
+    np.savez(tmp_path / "both.npz", images=points, labels=labels)
+    sizes = ("--test", 3, *FULLY_CONNECTED)
+    first = run(images, "--labels", tmp_path / "labels.npy", *sizes, "--out", tmp_path / "a")
+    second = run(tmp_path / "both.npz", *sizes, "--out", tmp_path / "b")
+    assert first.exit_code == 0, first.output
+    found = json.loads((tmp_path / "a/accuracy.json").read_text())
+    assert found == json.loads((tmp_path / "b/accuracy.json").read_text())
+
+    kernel = FullyConnected(2)
+    gram, test = kernel.gram(points[:6]), kernel.gram(points[6:], points[:6])
+    predicted = np.asarray(test) @ np.linalg.solve(gram, np.eye(2)[labels[:6]] - 0.1)
+    right = 100 * (predicted.argmax(1) == labels[6:]).mean()
+    assert found["test"]["accuracy"] == pytest.approx(right)
+    assert f"{right:.2f}" in second.output
+    assert found["train"]["accuracy"] == 100
+
+
+def test_the_digits_with_a_convolution(tmp_path):
+    options = ("--train", 3, "--test", 2, "--depth", 2, "--readout", "flatten", "--seed", 4)
+    result = run("digits", *options, "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    gram, test = (np.load(tmp_path / part / "gram.npy") for part in ("train", "test"))
+    assert (gram.shape, test.shape) == ((3, 3), (2, 3))
+    everything = digits()[0]
+    diagonal = np.asarray(Convolutional(2, readout="flatten").diagonal(everything[:40]))
+    assert diagonal.min() / 2 < gram[0, 0] < 2 * diagonal.max()
+
+
+def test_a_cifar_folder(tmp_path):
+    folder = write_binary(tmp_path / "cifar")
+    options = ("--train", 4, "--test", 3, "--float32", *FULLY_CONNECTED)
+    result = run(folder, *options, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert np.load(tmp_path / "out/test/gram.npy").dtype == np.float32
+
+
+def test_an_interrupted_run_goes_on(images, points, tmp_path, monkeypatch):
+    calls, true_gram = [], FullyConnected.gram
+
+    def gram(self, *arguments, **options):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return true_gram(self, *arguments, **options)
+
+    command = (images, *FULLY_CONNECTED, "--rows", 3, "--out", tmp_path / "out")
+    monkeypatch.setattr(FullyConnected, "gram", gram)
+    result = run(*command)
+    assert result.exit_code == 130
+    assert "the same command goes on" in result.output
+    assert run(*command).exit_code == 0
+    assert len(calls) == 4 + 3  # six tiles; the three of the last block are done again
+    found = np.load(tmp_path / "out/train/gram.npy")
+    assert np.abs(found - true_gram(FullyConnected(2), points)).max() < ROUNDING
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["nowhere.npy"], "`images` must be `digits`, a CIFAR-10 folder"),
+        (["digits", "--train", "1700", "--test", "200"], "at most 1797"),
+        (["digits", "--train", "2", "--network", "recurrent"], "`fully-connected`, but it is"),
+        (["digits", "--train", "2", "--activation", "nonsense"], "nonsense"),
+        (["digits", "--train", "2", "--kind", "nonsense"], "`ntk` or `nngp`"),
+    ],
+)
+@pytest.mark.usefixtures("as_a_user")
+def test_what_is_refused_is_a_usage_error(tmp_path, arguments, named):
+    result = run(*arguments, "--out", tmp_path)
+    assert result.exit_code == 2
+    assert named in shown(result)
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_files_that_hold_no_images_are_refused(images, tmp_path):
+    (tmp_path / "broken.npy").write_bytes(b"nonsense")
+    np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
+    np.savez(tmp_path / "other.npz", pixels=np.zeros((3, 2)))
+    for name in ("broken.npy", "objects.npy", "other.npz"):
+        result = run(tmp_path / name, "--out", tmp_path / "out")
+        assert result.exit_code == 2
+        assert "must hold" in shown(result)
+    np.save(tmp_path / "labels.npy", np.zeros(4, int))
+    result = run(images, "--labels", tmp_path / "labels.npy", "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "9 integers from 0" in shown(result)
