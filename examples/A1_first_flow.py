@@ -11,13 +11,8 @@ def main() -> None:
     jax.config.update("jax_enable_x64", True)
     flow = fk.symbolic.factor_flow(depth=3)  # dW_j/dt for any loss, symbolic sizes
     print(flow.latex())
-    print(
-        "conserved:",
-        [
-            (str(law), claim.check().measured)
-            for law, claim in zip(flow.conserved, flow.claims, strict=True)
-        ],
-    )
+    for claim in flow.claims:
+        print(f"{claim.name}: {claim.check().measured}")
 
     temperatures = (fk.datasets.seattle_temperatures() - 52) / 10
     problem = fk.MatrixCompletion.from_matrix(temperatures, observed=0.3, key=jax.random.key(0))

@@ -1,5 +1,6 @@
 """The command line."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
+MOST_JOBS = 4
 INTERRUPTED = 130  # the shell's status for a program ended by Ctrl-C
 
 
@@ -42,6 +44,9 @@ def verify(
     quick: Annotated[  # noqa: FBT002
         bool, typer.Option("--quick", help="Fewer depths, splits and images; under a minute.")
     ] = False,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes; by default one for each core, at most 4.")
+    ] = None,
     list_names: Annotated[  # noqa: FBT002
         bool, typer.Option("--list", help="List the claims and stop.")
     ] = False,
@@ -59,7 +64,8 @@ def verify(
             console.print(f"[bold]{claim.name}[/bold]: {claim.statement}", highlight=False)
         return
     try:
-        report = check(names or None, out=out, quick=quick, console=console)
+        jobs = jobs or min(os.cpu_count() or 1, MOST_JOBS)
+        report = check(names or None, out=out, quick=quick, jobs=jobs, console=console)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     console.print(report.table())

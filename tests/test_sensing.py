@@ -59,6 +59,7 @@ def test_a_product_of_another_shape_is_refused():
         MatrixSensing(np.ones((1, 2, 2)), [1.0]).loss(jnp.zeros((2, 3)))
 
 
+@pytest.mark.usefixtures("as_a_user")
 @pytest.mark.parametrize("measured", [0, 1.5, True])
 def test_measurements_are_counted(measured, key):
     with pytest.raises(ValueError, match="`measured` must be a positive integer"):

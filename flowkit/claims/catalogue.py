@@ -25,22 +25,27 @@ def all_claims(*, quick: bool = False) -> tuple[Claim, ...]:
     Returns:
         Claims with unique names.
     """
-    return (
-        *factorization_claims(quick=quick),
-        *training_claims(quick=quick),
-        *completion_claims(quick=quick),
-        *kernel_claims(quick=quick),
-        *(() if quick else _longer_claims()),
+    return tuple(claim for theme in themes(quick=quick) for claim in theme)
+
+
+def themes(*, quick: bool = False) -> tuple[tuple[Claim, ...], ...]:
+    """The catalogue by theme: claims of one theme share what they compute and compile."""
+    short = (
+        factorization_claims(quick=quick),
+        training_claims(quick=quick),
+        completion_claims(quick=quick),
+        kernel_claims(quick=quick),
     )
+    return short if quick else (*short, *_longer_themes())
 
 
-def _longer_claims() -> tuple[Claim, ...]:
+def _longer_themes() -> tuple[tuple[Claim, ...], ...]:
     return (
-        *finite_width_claims(),
-        *two_layer_claims(),
-        *nuclear_norm_claims(),
-        *implicit_bias_claims(),
-        *step_claims(),
-        *stiffness_claims(),
-        *derivation_claims(),
+        finite_width_claims(),
+        two_layer_claims(),
+        nuclear_norm_claims(),
+        implicit_bias_claims(),
+        step_claims(),
+        stiffness_claims(),
+        derivation_claims(),
     )

@@ -1,7 +1,5 @@
 """Checking the catalogue: the main job."""
 
-import time
-import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -17,8 +15,9 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from flowkit.claim import Claim, Verdict
+from flowkit.claim import Claim
 from flowkit.claims.catalogue import all_claims
+from flowkit.claims.checking import check_in_processes, check_in_turn
 from flowkit.report import Entry, Report
 
 
@@ -27,6 +26,7 @@ def verify(
     *,
     out: str | Path | None = None,
     quick: bool = False,
+    jobs: int = 1,
     console: Console | None = None,
 ) -> Report:
     """Check the catalogue of claims, or some of it.
@@ -39,23 +39,29 @@ def verify(
         names: Names of the claims to check, or one name; by default all.
         out: A folder for the report (JSON, figures, HTML); by default none is written.
         quick: Fewer depths, splits and images; the same claims and bounds.
+        jobs: The number of processes that check. With more than one, call it from a main module
+            that is guarded by `if __name__ == "__main__"`: each process imports that module.
         console: Shows progress; by default none is shown.
 
     Returns:
         The report.
 
     Raises:
-        ValueError: a name is not in the catalogue, or float64 is off.
+        ValueError: a name is not in the catalogue, `jobs` is not positive, or float64 is off.
     """
     if jnp.asarray(1.0).dtype != jnp.float64:
         raise ValueError(
             'The claims must be checked in float64: `jax.config.update("jax_enable_x64", True)`.'
         )
+    if jobs < 1:
+        raise ValueError(f"Argument `jobs` must be a positive integer, but it is {jobs}.")
     claims = _select(all_claims(quick=quick), [names] if isinstance(names, str) else names)
     folder = None if out is None else Path(out)
     if folder is not None:
         _make_folder(folder)
-    report = check_claims(claims, console or Console(quiet=True), folder)
+    many = min(jobs, len(claims)) > 1
+    entries = check_in_processes(claims, quick=quick, jobs=jobs) if many else None
+    report = check_claims(claims, console or Console(quiet=True), folder, entries=entries)
     if folder is not None:
         report.write(folder)
     return report
@@ -85,18 +91,25 @@ def _select(claims: Sequence[Claim], names: Iterable[str] | None) -> Sequence[Cl
     return [known[name] for name in wanted]
 
 
-def check_claims(claims: Sequence[Claim], console: Console, folder: Path | None = None) -> Report:
-    """Check claims one after another, and say on the console how each went.
+def check_claims(
+    claims: Sequence[Claim],
+    console: Console,
+    folder: Path | None = None,
+    *,
+    entries: Iterable[Entry] | None = None,
+) -> Report:
+    """Check claims, and say on the console how each went.
 
     Args:
         claims: The claims.
         console: Shows progress.
         folder: An existing folder for `report.json`, rewritten after each claim; by default none.
+        entries: Checks the claims, in any order; by default one after another.
 
     Returns:
-        The report; after Ctrl-C of what was checked until then.
+        The report, in the order of the claims; after Ctrl-C of what was checked until then.
     """
-    entries: list[Entry] = []
+    checked: list[Entry] = []
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -105,35 +118,26 @@ def check_claims(claims: Sequence[Claim], console: Console, folder: Path | None 
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=len(claims))
+        task = progress.add_task("checking claims", total=len(claims))
         try:
-            for claim in claims:
-                progress.update(task, description=f"checking {escape(claim.name)}")
-                entries.append(_check(claim))
+            for entry in check_in_turn(claims) if entries is None else entries:
+                checked.append(entry)
                 progress.advance(task)
                 if folder is not None:  # so that a kill loses the claim at hand alone
-                    _report(claims, entries).write_json(folder)
-                console.print(_line(entries[-1]), highlight=False)
+                    _report(claims, checked).write_json(folder)
+                console.print(_line(entry), highlight=False)
         except KeyboardInterrupt:
             console.print("interrupted; reporting what was checked", style="yellow")
-    return _report(claims, entries)
+    return _report(claims, checked)
 
 
-def _report(claims: Sequence[Claim], entries: Sequence[Entry]) -> Report:
-    remaining = tuple(claim.name for claim in claims[len(entries) :])
-    return Report(entries=tuple(entries), remaining=remaining)
-
-
-def _check(claim: Claim) -> Entry:
-    """Run one check; one that breaks has failed, and the others go on."""
-    start, broke_at = time.perf_counter(), ""
-    try:
-        verdict = claim.check()
-    except Exception as error:
-        measured = f"{type(error).__name__}: {error}"
-        verdict = Verdict(passed=False, kind="measured", measured=measured, expected="no error")
-        broke_at = traceback.format_exc()
-    return Entry(claim, verdict, time.perf_counter() - start, broke_at)
+def _report(claims: Sequence[Claim], checked: Sequence[Entry]) -> Report:
+    by_name = {entry.claim.name: entry for entry in checked}
+    names = [claim.name for claim in claims]
+    return Report(
+        entries=tuple(by_name[name] for name in names if name in by_name),
+        remaining=tuple(name for name in names if name not in by_name),
+    )
 
 
 def _line(entry: Entry) -> str:

@@ -56,7 +56,7 @@ class Report:
         """The outcome in one line."""
         held = sum(entry.verdict.passed for entry in self.entries)
         seconds = sum(entry.seconds for entry in self.entries)
-        line = f"{held} of {len(self.entries)} claims hold ({seconds:.0f} s)"
+        line = f"{held} of {len(self.entries)} claims hold ({seconds:.0f} s of checks)"
         return f"{line}; interrupted, {len(self.remaining)} not checked" if self.remaining else line
 
     def table(self) -> Table:

@@ -1,0 +1,32 @@
+"""Claims are checked in several processes as they are in one."""
+
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+
+import pytest
+
+from flowkit.claims import all_claims, checking
+from flowkit.claims.verification import verify
+
+PROOFS = ["derivation: factor-flow", "balancedness", "end-to-end flow, proof"]
+
+
+def test_processes_find_what_one_finds():
+    alone, together = verify(PROOFS), verify(PROOFS, jobs=2)
+    assert together.passed
+    for one, other in zip(alone.entries, together.entries, strict=True):
+        assert one.claim.name == other.claim.name
+        assert one.verdict == other.verdict
+
+
+def test_a_process_that_dies_fails_its_claims():
+    future = Future()
+    future.set_exception(BrokenProcessPool("killed"))
+    (entry,) = checking._entries(all_claims()[:1], future)
+    assert not entry.verdict.passed
+    assert "BrokenProcessPool: killed" in entry.verdict.measured
+
+
+def test_there_is_at_least_one_process():
+    with pytest.raises(ValueError, match="`jobs` must be a positive integer, but it is 0"):
+        verify(jobs=0)
