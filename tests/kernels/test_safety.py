@@ -85,7 +85,15 @@ def degenerate(shape):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("kernel", [Convolutional(4), Convolutional(3, readout="flatten"), POOLED])
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        Convolutional(3, readout="flatten"),
+        pytest.param(Convolutional(4), marks=pytest.mark.slow),
+        pytest.param(POOLED, marks=pytest.mark.slow),
+    ],
+    ids=["flatten", "gap", "pooled"],
+)
 def test_degenerate_images_are_safe(kernel, dtype):
     x = jnp.asarray(degenerate((4, 2, 2)), dtype)
     (_, gram), slope = jax.value_and_grad(summed(kernel), has_aux=True)(x)
@@ -130,7 +138,7 @@ def test_no_activation_gives_nan(activation, dtype):
     assert not jnp.isnan(gram).any()
 
 
-@pytest.mark.parametrize("depth", SINGLE)
+@pytest.mark.parametrize("depth", [3, pytest.param(11, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("readout", ["gap", "flatten"])
 def test_errors_of_single_precision_are_as_stated(readout, depth):
     x = np.asarray(inputs(4, (4, 4, 3)), np.float32)
