@@ -29,9 +29,16 @@ KERNELS = {
         ),
         (4,),
     ),
-    "convolutional": (POOLED, (4, 4, 2)),
+    "convolutional": (
+        Convolutional(2, strides=(2, 1), weight_variance=1.5, bias_variance=0.2, train=[1, 2]),
+        (3, 2, 1),
+    ),
 }
-every_kernel = pytest.mark.parametrize(("kernel", "shape"), KERNELS.values(), ids=KERNELS.keys())
+every_kernel = pytest.mark.parametrize(
+    ("kernel", "shape"),
+    [*KERNELS.values(), pytest.param(POOLED, (4, 4, 2), marks=pytest.mark.slow)],
+    ids=[*KERNELS, "pooled"],
+)
 
 
 def inputs(count, shape, seed=0):
