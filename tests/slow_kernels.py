@@ -114,7 +114,7 @@ def convolutional(
     train=None,
     train_biases=None,
     published=True,
-    weight=None,
+    weight=0.0,
     bias=0.0,
     width=0,
 ):
@@ -122,7 +122,7 @@ def convolutional(
     train = range(1, depth + 1) if train is None else train
     train_biases = train if train_biases is None else train_biases
     dual = DUALS[activation]
-    weight = 1 / dual(1.0, 1.0, 1.0)[0] if weight is None else weight
+    weight = weight or 1 / dual(1.0, 1.0, 1.0)[0]
     strides, pooling, area = strides or {}, pooling or {}, size[0] * size[1]
     images = np.stack([x, z])
     products = np.empty(images.shape[:3] * 2)
@@ -159,7 +159,7 @@ def convolutional(
 def fully_connected(x, z, depth, activation="relu", **options):
     """NTK and NNGP: images of one pixel, filters of one pixel."""
     if depth == 1:
-        weight, bias = options.get("weight"), options.get("bias", 0.0)
+        weight, bias = options.get("weight", 0.0), options.get("bias", 0.0)
         gain = 1.0 if options.get("published", True) else weight / len(x)
         return gain * (x @ z) + bias, gain * (x @ z) + bias
     pixel = lambda v: v[None, None]

@@ -29,9 +29,16 @@ KERNELS = {
         ),
         (4,),
     ),
-    "convolutional": (POOLED, (4, 4, 2)),
+    "convolutional": (
+        Convolutional(2, strides=(2, 1), weight_variance=1.5, bias_variance=0.2, train=[1, 2]),
+        (3, 2, 1),
+    ),
 }
-every_kernel = pytest.mark.parametrize(("kernel", "shape"), KERNELS.values(), ids=KERNELS.keys())
+every_kernel = pytest.mark.parametrize(
+    ("kernel", "shape"),
+    [*KERNELS.values(), pytest.param(POOLED, (4, 4, 2), marks=pytest.mark.slow)],
+    ids=[*KERNELS, "pooled"],
+)
 
 
 def inputs(count, shape, seed=0):
@@ -85,7 +92,15 @@ def degenerate(shape):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("kernel", [Convolutional(4), Convolutional(3, readout="flatten"), POOLED])
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        Convolutional(3, readout="flatten"),
+        pytest.param(Convolutional(4), marks=pytest.mark.slow),
+        pytest.param(POOLED, marks=pytest.mark.slow),
+    ],
+    ids=["flatten", "gap", "pooled"],
+)
 def test_degenerate_images_are_safe(kernel, dtype):
     x = jnp.asarray(degenerate((4, 2, 2)), dtype)
     (_, gram), slope = jax.value_and_grad(summed(kernel), has_aux=True)(x)
@@ -130,7 +145,7 @@ def test_no_activation_gives_nan(activation, dtype):
     assert not jnp.isnan(gram).any()
 
 
-@pytest.mark.parametrize("depth", SINGLE)
+@pytest.mark.parametrize("depth", [3, pytest.param(11, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("readout", ["gap", "flatten"])
 def test_errors_of_single_precision_are_as_stated(readout, depth):
     x = np.asarray(inputs(4, (4, 4, 3)), np.float32)
