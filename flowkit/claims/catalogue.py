@@ -40,12 +40,13 @@ def themes(*, quick: bool = False) -> tuple[tuple[Claim, ...], ...]:
 
 
 def _longer_themes() -> tuple[tuple[Claim, ...], ...]:
+    """The longest first, so that processes end together."""
     return (
+        stiffness_claims(),
         finite_width_claims(),
-        two_layer_claims(),
+        step_claims(),
         nuclear_norm_claims(),
         implicit_bias_claims(),
-        step_claims(),
-        stiffness_claims(),
+        two_layer_claims(),
         derivation_claims(),
     )
