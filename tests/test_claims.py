@@ -118,6 +118,7 @@ def test_the_other_sign_of_lambda_breaks_the_two_layer_solution(monkeypatch):
     assert not two_layers._check_balances().passed
 
 
+@pytest.mark.slow
 def test_a_single_layer_breaks_the_least_nuclear_norm(monkeypatch):
     """Depth 1 comes to the least Frobenius norm."""
     right = nuclear_norm.initial.identity
@@ -126,6 +127,7 @@ def test_a_single_layer_breaks_the_least_nuclear_norm(monkeypatch):
     assert not nuclear_norm._check_least_norm().passed
 
 
+@pytest.mark.slow
 def test_a_sign_breaks_the_least_nuclear_norm(monkeypatch):
     """Measurements whose dual solution has another slack fall at another order."""
     monkeypatch.setattr(nuclear_norm, "MEASUREMENTS", nuclear_norm.MEASUREMENTS * [1, 1, 1, -1])

@@ -94,6 +94,7 @@ def assert_average_is(kernel, make, x, networks=200, precision=0.05):
 FULLY_CONNECTED = {"relu": 2, "erf": 3, "tanh": 3, "elu": 3, "gelu": 4}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("activation", "depth"), FULLY_CONNECTED.items(), ids=FULLY_CONNECTED)
 def test_wide_fully_connected_networks_have_the_exact_kernels(activation, depth):
     make = lambda key: FullyConnectedNetwork(depth, 128, 4, 8, activation, key=key)
@@ -109,6 +110,7 @@ CONVOLUTIONAL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", CONVOLUTIONAL.values(), ids=CONVOLUTIONAL)
 def test_wide_convolutional_networks_have_the_exact_kernels(options):
     make = lambda key: ConvolutionalNetwork(3, 48, (3, 2, 2), 4, key=key, **options)

@@ -9,14 +9,18 @@ import jax
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = sorted(ROOT.glob("examples/*.py"))
+LONG = ("C2_learning_curve", "C3_kernel_flow")
+SCRIPTS = [
+    pytest.param(path, marks=pytest.mark.slow if path.stem in LONG else (), id=path.stem)
+    for path in sorted(ROOT.glob("examples/*.py"))
+]
 
 
 def _main(path):
     return runpy.run_path(str(path))["main"]
 
 
-@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SCRIPTS)
 def test_the_script_runs(path, tmp_path, capsys):
     arguments = {"figure": tmp_path / "figure.png"} if "figure: Path" in path.read_text() else {}
     with jax.numpy_dtype_promotion("standard"):  # as users have it, and Optax's Adam needs

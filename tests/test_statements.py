@@ -14,6 +14,8 @@ import pytest
 from flowkit.claims import all_claims
 from flowkit.registry import REGISTRY, derive_for_checks
 
+pytestmark = pytest.mark.slow  # it derives everything
+
 FOLDER = Path(__file__).parent
 CATALOGUE = "catalogue"
 CORE, VECTORS, CHECKED = "test_symbolic.py", "test_symbolic_spectral.py", "test_claims.py"

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from flowkit.kernels import Convolutional, empirical
 
@@ -27,6 +28,7 @@ def network(trained, images, fixed):
     return images.mean((1, 2)) @ W * (WEIGHT / len(W)) ** 0.5 + BIAS**0.5 * b[None]
 
 
+@pytest.mark.slow
 def test_wide_random_networks_have_these_kernels_on_average():
     x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 4, 4, 2)))
     shapes = ((3, 3, 2, CHANNELS), (3, 3, CHANNELS, CHANNELS), (CHANNELS, 1))
