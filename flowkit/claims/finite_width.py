@@ -34,7 +34,7 @@ EARLY_TIMES = (0.3, 1.0)  # flow time of 1/2 the sum of squares; half is learnt 
 DECAYED = 10.0  # the flow ends at 10 / (smallest eigenvalue)
 RTOL = 1e-4
 STEEPEST, FLATTEST = -0.8, -0.3  # of the error of outputs against width, in logarithms
-WORST_OUTPUT_ERROR = 0.12  # of outputs of order one, at the largest width
+WORST_OUTPUT_ERROR = 0.1  # of outputs of order one, at the largest width
 
 Kernel = FullyConnected | Convolutional
 Ensemble = PyTree  # a network whose weights have a leading axis of draws

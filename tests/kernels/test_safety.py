@@ -135,6 +135,7 @@ def test_large_images_and_biases_survive_in_single_precision():
 def test_no_activation_gives_nan(activation, dtype):
     x = np.array(inputs(2, (3,)))
     x = np.stack([x[0], x[0], -x[0], 0 * x[0], x[0] * (1 + 1e-7), x[1], 1e-9 * x[1], 4 * x[1]])
+    x = x[:-1] if activation == "exp" else x  # e^(e^x) of the last is beyond all numbers
     kernel = FullyConnected(3, activation)
     gram = kernel.gram(x.astype(dtype))
     smooth = activation not in ("step", "sign")  # a jump has an infinite slope at equal inputs
