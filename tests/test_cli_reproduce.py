@@ -26,6 +26,7 @@ def folder(tmp_path):
     return write_binary(tmp_path / "cifar", train=10, test=12)
 
 
+@pytest.mark.slow
 def test_digits_next_to_baselines_and_again_without_kernels(tmp_path, monkeypatch):
     command = ("cntk-digits", "--depth", 3, "--train", 20, "--test", 12, "--out", tmp_path)
     result = run(*command)
@@ -45,6 +46,7 @@ def test_digits_next_to_baselines_and_again_without_kernels(tmp_path, monkeypatc
     assert run(*command, "--seed", 1).exit_code == 2  # other images, another folder
 
 
+@pytest.mark.slow
 def test_cifar_has_a_row_for_each_published_number(folder, tmp_path):
     options = ("--depth", 3, "--train", 6, "--test", 5, "--shrink", 16)
     result = run("cntk-cifar", "--data", folder, *options, "--out", tmp_path / "out")
@@ -57,6 +59,7 @@ def test_cifar_has_a_row_for_each_published_number(folder, tmp_path):
     assert gram.shape == (6, 6)
 
 
+@pytest.mark.slow
 def test_small_training_sets_are_a_curve(folder, tmp_path):
     options = ("--depth", "2,3", "--train", "10,20", "--test", 4, "--draws", 1, "--shrink", 16)
     result = run("cntk-small", "--data", folder, *options, "--out", tmp_path / "out")

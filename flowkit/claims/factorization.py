@@ -24,7 +24,7 @@ from flowkit.symbolic import (
 )
 
 PROOF_DEPTHS = (2, 3, 4, 5)
-DEPTHS, QUICK_DEPTHS = (2, 4), (3,)
+DEPTHS, QUICK_DEPTHS = (2, 3, 4), (3,)
 MODE_DEPTHS, QUICK_MODE_DEPTHS, CHART_DEPTH = (1, 2, 3), (2, 3), 3
 TIGHT = 1e-10  # rtol of the solves whose error is measured
 ERROR_PER_RTOL = 20  # global error allowed per unit of rtol: the errors of many steps add up

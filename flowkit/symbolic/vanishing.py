@@ -15,6 +15,8 @@ POINTS = 2  # a wrong formula is wrong almost everywhere; the second is for sing
 DIGITS = 40
 CLEAR = 1e-12  # of the largest term, or of 1: 40 digits leave less of a difference that is zero
 SLOW = (sp.Integral, sp.Sum, sp.Product, sp.Limit)
+# What SymPy and mpmath raise where an expression has no number (a matrix inside, a function that
+# mpmath lacks, a pole): then nothing is refuted, and `simplify` has to decide.
 UNKNOWN = (ArithmeticError, AttributeError, NameError, NotImplementedError, TypeError, ValueError)
 
 Number = Any  # of mpmath, which has no annotations

@@ -93,6 +93,7 @@ def _solve(field, y0, end, rtol, solver):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("field", "y0", "end", "radius"), PROBLEMS.values(), ids=PROBLEMS.keys())
 def test_the_end_is_met_for_a_fraction_of_what_stability_would_cost(field, y0, end, radius):
     """A local error of order h^3 leaves the tolerance to the power 2/3 at the end."""
