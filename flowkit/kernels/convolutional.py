@@ -1,11 +1,13 @@
 """The kernels of infinitely wide convolutional networks."""
 
+import itertools
 from collections.abc import Collection, Iterator
 from typing import ClassVar, NamedTuple, final, get_args
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Scalar
 
 from flowkit.kernels.base import AbstractPairKernel, equal_inputs
@@ -27,16 +29,19 @@ from flowkit.symbolic.duals import Activation
 
 Image = Float[Array, "height width channels"]
 Covariances = Float[Array, "..."]
+Layer = int | Int[Array, ""]  # known, or the counter of a loop
 
 
 class _State(NamedTuple):
-    """Before an activation: Theta, Sigma, and Sigma of each image with itself.
+    """Theta, Sigma, and Sigma of each image with itself, before or after an activation.
 
-    The latter holds single positions, or all pairs where pooling will mix positions.
+    All hold pairs of positions, "height width height width", or single positions of both images,
+    "height width", where no more is needed: the first two where nothing mixes positions, the
+    latter where pooling does not.
     """
 
-    theta: Float[Array, "height width height width"]
-    sigma: Float[Array, "height width height width"]
+    theta: Covariances
+    sigma: Covariances
     own: tuple[Covariances, Covariances]
 
 
@@ -60,8 +65,8 @@ class Convolutional(AbstractPairKernel):
     fixed). The NTK drives du/dt = -K (u - y) under 1/2 the sum of squares. `flowkit.kernels` has
     the table of conventions and parametrizations.
 
-    Scales of inputs are treated as in `FullyConnected`. Without pooling the memory of a pair is
-    (height * width)^2 numbers, with pooling three times as many.
+    Scales of inputs are treated as in `FullyConnected`. Without pooling a pair takes
+    (height * width)^2 numbers, height * width for "flatten"; with pooling 3 (height * width)^2.
 
     Attributes:
         depth: The number of weight layers: depth - 1 convolutions and a linear read-out.
@@ -195,54 +200,60 @@ class Convolutional(AbstractPairKernel):
 
     def _pair(self, x: Image, z: Image) -> tuple[Scalar, Scalar]:
         same = equal_inputs(x, z)
-        state = self._first(x, z)
+        # An activation after its convolution, and both in a loop: otherwise XLA would compute the
+        # activation anew for each term of the filter's sum.
+        layer = lambda h, state: self._activate(h, self._convolve(h, state, x.shape[-1]), same)
+        state = self._inputs(x, z)
         for start, stop in self._runs():
-            layer = lambda h, state: self._convolve(self._activate(h, state, same), h)
             if stop == start + 1:  # the only one that may change the number of positions
                 state = layer(start, state)
             else:
                 state = jax.lax.fori_loop(start, stop, layer, state)
-        return self._read(self._activate(self.depth - 1, state, same))
+        return self._read(state)
 
-    def _first(self, x: Image, z: Image) -> _State:
-        """The first convolution."""
-        scales = self.layers.first(self._area * x.shape[-1], x.dtype)
-        products = self._box(jnp.einsum("abc,dec->abde", x, z, precision="highest"), 0)
-        affine = lambda values: scales.weight * values + scales.bias
-        own_x, own_z = (self._box(self._own_products(image), 0) for image in (x, z))
-        theta = scales.weight_rate * products + scales.bias_rate
-        return _State(theta, affine(products), (affine(own_x), affine(own_z)))
+    def _inputs(self, x: Image, z: Image) -> _State:
+        """What enters the first convolution."""
+        sigma = self._products(x, z, pairs=self._needs_pairs)
+        own_x, own_z = (self._products(image, image, pairs=self._pools) for image in (x, z))
+        return _State(jnp.zeros_like(sigma), sigma, (own_x, own_z))
 
-    def _own_products(self, x: Image) -> Covariances:
-        if self._pools:
-            return jnp.einsum("abc,dec->abde", x, x, precision="highest")
-        return (x**2).sum(-1)
+    def _products(self, x: Image, z: Image, *, pairs: bool) -> Covariances:
+        """Inner products of all pairs of pixels, or of those at the same position."""
+        axes = "abc,dec->abde" if pairs else "abc,abc->ab"
+        return jnp.einsum(axes, x, z, precision="highest")
+
+    @property
+    def _needs_pairs(self) -> bool:
+        """Whether pairs of different positions reach the read-out."""
+        return self._pools or self.readout != "flatten"
 
     @property
     def _pools(self) -> bool:
         return any(window != (1, 1) for window in self.pooling)
 
-    def _activate(self, h: int | Int[Array, ""], state: _State, same: Bool[Array, ""]) -> _State:
+    def _activate(self, h: Layer, state: _State, same: Bool[Array, ""]) -> _State:
         """The activation of convolution h, and its pooling: M' o Theta, M, and M of each image."""
         theta, sigma, own = state
         var_x, var_z = (jnp.where(same, of_each_position(sigma), of_each_position(a)) for a in own)
         moments = self.layers.moments
-        m, m_dot = moments(var_x[:, :, None, None], var_z[None, None], sigma)
+        first, second = (..., None, None), (None, None)
+        spread = (var_x[first], var_z[second]) if self._needs_pairs else (var_x, var_z)
+        m, m_dot = moments(*spread, sigma)
         if not self._pools:
             m_x, m_z = (moments(var, var, var)[0] for var in (var_x, var_z))
             return _State(back(m_dot, theta), m, (m_x, m_z))
         m_x, m_z = (
-            moments(var[:, :, None, None], var[None, None], a)[0]
+            moments(var[first], var[second], a)[0]
             for var, a in zip((var_x, var_z), own, strict=True)
         )
         window = self.pooling[h - 1] if isinstance(h, int) else (1, 1)
         theta, m, m_x, m_z = (pooled(a, window) for a in (back(m_dot, theta), m, m_x, m_z))
         return _State(theta, m, (m_x, m_z))
 
-    def _convolve(self, state: _State, h: int | Int[Array, ""]) -> _State:
-        """Convolution h + 1."""
-        scales = self.layers.next(h + 1, state.sigma.dtype, divisor=self._area)
-        box = lambda values: self._box(values, h if isinstance(h, int) else None)
+    def _convolve(self, h: Layer, state: _State, channels: int) -> _State:
+        """Convolution h."""
+        scales = self._scales(h, channels, state.sigma.dtype)
+        box = lambda values: self._box(values, h)
         affine = lambda values: scales.weight * box(values) + scales.bias
         return _State(
             box(scales.weight * state.theta + scales.weight_rate * state.sigma) + scales.bias_rate,
@@ -250,33 +261,37 @@ class Convolutional(AbstractPairKernel):
             (affine(state.own[0]), affine(state.own[1])),
         )
 
-    def _box(self, values: Covariances, index: int | None) -> Covariances:
-        strides = (1, 1) if index is None else self.strides[index]
+    def _scales(self, h: Layer, channels: int, dtype: DTypeLike) -> LayerScales:
+        """The scales of convolution h."""
+        first = self.layers.first(self._area * channels, dtype)
+        further = self.layers.next(h, dtype, divisor=self._area)
+        return jax.tree.map(lambda a, b: jnp.where(h == 1, a, b), first, further)
+
+    def _box(self, values: Covariances, h: Layer) -> Covariances:
+        strides = self.strides[h - 1] if isinstance(h, int) else (1, 1)
         return filtered(values, self._filter, strides, self.padding)
 
     def _runs(self) -> Iterator[tuple[int, int]]:
-        """The layers 1 .. L - 1, alone or, where none changes the number of positions, in a run."""
-        plain = [
-            self.strides[h] == self.pooling[h - 1] == (1, 1)
-            and (self.padding != "valid" or self._filter == (1, 1))
-            for h in range(1, self.depth - 1)
-        ]
-        start = 1
-        for h in range(1, self.depth - 1):
-            last = h == self.depth - 2
-            if not plain[h - 1] or last or not plain[h]:
-                yield start, h + 1
-                start = h + 1
+        """The layers 1 .. L, alone or, where none changes the number of positions, in a run."""
+        keeps = self.padding != "valid" or self._filter == (1, 1)
+        plain = lambda h: keeps and self.strides[h - 1] == self.pooling[h - 1] == (1, 1)
+        for is_plain, layers in itertools.groupby(range(1, self.depth), plain):
+            run = list(layers)
+            if is_plain:
+                yield run[0], run[-1] + 1
+            else:
+                yield from ((h, h + 1) for h in run)
 
     def _read(self, state: _State) -> tuple[Scalar, Scalar]:
         """NTK and NNGP of the outputs."""
-        read = lambda values: read_out(values, self.readout, circular=self.padding == "circular")
-        theta, m = read(state.theta), read(state.sigma)
+        circular = self.padding == "circular"
+        read = lambda values: read_out(values, self.readout, circular=circular)
+        theta, m = (read(a) if self._needs_pairs else a.sum() for a in state[:2])
         scales = self._readout_scales(state.sigma)
         theta = scales.weight * theta + scales.weight_rate * m + scales.bias_rate
         return theta, scales.weight * m + scales.bias
 
-    def _readout_scales(self, values: Float[Array, "height width height width"]) -> LayerScales:
+    def _readout_scales(self, values: Covariances) -> LayerScales:
         height, width = values.shape[:2]
         places = positions(self.readout, (height, width))
         if not self.dense:
@@ -287,4 +302,5 @@ class Convolutional(AbstractPairKernel):
 
     def _pair_entries(self, shape: tuple[int, ...]) -> int:
         height, width, _ = shape
-        return (height * width) ** 2 * entries(self.activation) * (3 if self._pools else 1)
+        pairs = (height * width) ** 2 if self._needs_pairs else height * width
+        return pairs * entries(self.activation) * (3 if self._pools else 1)

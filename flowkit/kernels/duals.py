@@ -77,8 +77,10 @@ def back(kappa_dot: Array, theta: Array) -> Array:
 
 def _power_of_two(variance: Array) -> Array:
     """The power of two next to the deviation; 1 for variance 0."""
-    _, exponent = jnp.frexp(jax.lax.stop_gradient(variance))
-    return jnp.ldexp(jnp.ones_like(variance), exponent // 2)
+    deviation = jnp.sqrt(jax.lax.stop_gradient(variance))
+    limits = jnp.finfo(variance.dtype)
+    power = jax.lax.reduce_precision(deviation, exponent_bits=limits.nexp, mantissa_bits=0)
+    return jnp.where(power > 0, power, 1.0)
 
 
 def entries(activation: Activation) -> int:

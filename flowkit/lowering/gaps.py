@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from flowkit.lowering.angles import upper_angle
+
 Reals = Float[Array, "*shape"]
 
 
@@ -56,7 +58,7 @@ def guarded_inverse_root(x: Array) -> Array:
 def guarded_angle(y: Array, x: Array) -> Array:
     """The angle of (x, y), y >= 0; pi / 2 with gradient 0 at the origin."""
     origin = (x == 0) & (y == 0)
-    return jnp.where(origin, jnp.pi / 2, jnp.arctan2(y, jnp.where(origin, 1.0, x)))
+    return jnp.where(origin, jnp.pi / 2, upper_angle(y, jnp.where(origin, 1.0, x)))
 
 
 def damped_sinh(exponent: Array, x: Array) -> Array:
