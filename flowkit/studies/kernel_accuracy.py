@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 from rich.progress import Progress as Bar
 
-from flowkit import regression
 from flowkit.kernels import AbstractKernel, Convolutional, FullyConnected
 from flowkit.kernels.row_blocks import gram_by_row_blocks
 from flowkit.storage.arrays import replacing
 from flowkit.studies.accuracy import accuracy_row, hits_of
-from flowkit.studies.classification import Gram, TestGram, shown, targets
+from flowkit.studies.classification import Gram, TestGram, end_of_training, shown, targets
 from flowkit.studies.reading import Images
 
 ACCURACY = "accuracy.json"
@@ -96,7 +95,7 @@ def _accuracies(
         return {}
     classes = int(max(data.labels.max(), data.test_labels.max())) + 1
     wanted = targets(data.labels, gram.dtype, classes)
-    fitted = regression.fit(gram, wanted, ridge=ridge)
+    fitted = end_of_training(gram, wanted, ridge)
     sets = ((TRAIN, gram, data.labels), (TEST, test_gram, data.test_labels))
     return {
         name: accuracy_row(hits_of(np.asarray(fitted.predict(values)), labels))
