@@ -118,7 +118,10 @@ def test_a_derivation_with_a_claim_that_fails_is_status_one(monkeypatch):
     ("arguments", "named"),
     [
         (["nonsense"], "factor-flow"),
-        (["factor-flow", "--depth", "0"], "`depth` must be a positive integer"),
+        (
+            ["factor-flow", "--depth", "0"],
+            "Invalid value for '--depth': must be a positive integer",
+        ),
         (["kernel-flow", "--depth", "2"], "left out"),
         (["factor-flow", "--depth", "2.5"], "a number or a letter"),
     ],

@@ -4,10 +4,11 @@ import dataclasses
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 from rich.progress import Progress as Bar
 
-from flowkit.kernels import AbstractKernel, Convolutional, FullyConnected
+from flowkit.kernels import AbstractKernel, FullyConnected
 from flowkit.kernels.row_blocks import gram_by_row_blocks
 from flowkit.storage.arrays import replacing
 from flowkit.studies.accuracy import accuracy_row, hits_of
@@ -16,22 +17,6 @@ from flowkit.studies.reading import Images
 
 ACCURACY = "accuracy.json"
 TRAIN, TEST = "train", "test"
-
-
-def named_kernel(network: str, depth: int, activation: str, readout: str) -> AbstractKernel:
-    """The kernel that the options of the command line describe.
-
-    Raises:
-        ValueError: `network` is neither "convolutional" nor "fully-connected", or the kernel
-            refuses an argument.
-    """
-    if network == "convolutional":
-        return Convolutional(depth, activation, readout=readout)
-    if network == "fully-connected":
-        return FullyConnected(depth, activation)
-    raise ValueError(
-        f"Argument `network` must be `convolutional` or `fully-connected`, but it is {network!r}."
-    )
 
 
 def write_grams(
@@ -62,7 +47,8 @@ def write_grams(
     Raises:
         ValueError: a folder holds another Gram matrix, or the kernel or the regression refuses.
     """
-    data = _flat(data) if isinstance(kernel, FullyConnected) else data
+    data = _flat(data) if kernel.axes == FullyConnected.axes else data
+    _check(kernel, data, kind)
     with shown(bar, "training images") as progress:
         gram = gram_by_row_blocks(
             kernel, data.images, folder=out / TRAIN, kind=kind, rows=rows, progress=progress
@@ -85,6 +71,11 @@ def write_grams(
             text = json.dumps({"ridge": ridge} | found, indent=2)
             new.write_text(text + "\n", encoding="utf-8")
     return found
+
+
+def _check(kernel: AbstractKernel, data: Images, kind: str) -> None:
+    """Refuse what the kernel refuses before a folder is taken."""
+    jax.eval_shape(lambda x: kernel.diagonal(x, kind=kind), data.images)
 
 
 def _accuracies(
