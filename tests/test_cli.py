@@ -68,11 +68,14 @@ def test_claims_are_listed():
     assert "balancedness" in result.output
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["verify", "--help"]])
-def test_help_is_shown(arguments):
-    result = CliRunner().invoke(app, arguments)
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [([], "verify"), (["verify"], "verify"), (["kernel"], "--trained-layers")],
+)
+def test_help_is_shown(arguments, named):
+    result = CliRunner().invoke(app, [*arguments, "--help"])
     assert result.exit_code == 0
-    assert "verify" in result.output
+    assert named in result.output
 
 
 def derive(*arguments):

@@ -183,6 +183,7 @@ REFUSED = {
             "with `'standard'`."
         ),
     ),
+    "ridge": ("--ridge -0.5", "--ridge", "must be finite and at least 0, but it is `-0.5`."),
     "strides": (
         "--strides first:2",
         "--strides",
@@ -243,6 +244,22 @@ def test_what_is_not_among_the_choices_is_refused(option, choices, tmp_path):
     assert result.exit_code == 2
     assert f"Invalid value for '{option}'" in shown(result)
     assert f"'nonsense' is not one of {choices}." in shown(result)
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_an_unknown_activation_is_refused_with_those_there_are(tmp_path):
+    result = run("digits", "--activation", "nonsense", "--out", tmp_path / "out")
+    assert "Invalid value for '--activation': must be one of `relu`, " in shown(result)
+    assert shown(result).endswith("but it is `'nonsense'`.")
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_images_that_are_not_finite_take_no_folder(tmp_path):
+    np.save(tmp_path / "images.npy", np.full((2, 2, 2, 1), np.nan))
+    result = run(tmp_path / "images.npy", "--out", tmp_path / "out")
+    message = "Invalid value for 'IMAGES': must be finite, but it holds nan or infinity."
+    assert shown(result).endswith(message)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.usefixtures("as_a_user")

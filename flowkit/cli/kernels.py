@@ -95,7 +95,7 @@ def kernel(
     unit_diagonal: Annotated[  # noqa: FBT002
         bool, _output("--unit-diagonal", help="K(x, z) / sqrt(K(x, x) K(z, z)), after flips.")
     ] = False,
-    ridge: Annotated[float, _output(min=0.0, help="Of the regression.")] = 0.0,
+    ridge: Annotated[float, _output(help="Of the regression: added to the diagonal.")] = 0.0,
     float32: Annotated[  # noqa: FBT002
         bool, _output("--float32", help="Single precision.")
     ] = False,

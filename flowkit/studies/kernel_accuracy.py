@@ -5,11 +5,14 @@ import json
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from rich.progress import Progress as Bar
 
 from flowkit.kernels import AbstractKernel, FullyConnected
+from flowkit.kernels.base import check_finite
 from flowkit.kernels.row_blocks import gram_by_row_blocks
+from flowkit.regression.checks import check_ridge
 from flowkit.storage.arrays import replacing
 from flowkit.studies.accuracy import accuracy_row, hits_of
 from flowkit.studies.classification import Gram, TestGram, end_of_training, shown, targets
@@ -48,7 +51,7 @@ def write_grams(
         ValueError: a folder holds another Gram matrix, or the kernel or the regression refuses.
     """
     data = _flat(data) if kernel.axes == FullyConnected.axes else data
-    _check(kernel, data, kind)
+    _check(kernel, data, kind, ridge)
     with shown(bar, "training images") as progress:
         gram = gram_by_row_blocks(
             kernel, data.images, folder=out / TRAIN, kind=kind, rows=rows, progress=progress
@@ -73,9 +76,13 @@ def write_grams(
     return found
 
 
-def _check(kernel: AbstractKernel, data: Images, kind: str) -> None:
-    """Refuse what the kernel refuses before a folder is taken."""
-    jax.eval_shape(lambda x: kernel.diagonal(x, kind=kind), data.images)
+def _check(kernel: AbstractKernel, data: Images, kind: str, ridge: float) -> None:
+    """Refuse what the kernel and the regression refuse, before a folder is taken."""
+    check_ridge(ridge, data.images.dtype)
+    for images in (data.images, data.test_images):
+        if images is not None:
+            check_finite("x", jnp.asarray(images))
+            jax.eval_shape(lambda x: kernel.diagonal(x, kind=kind), images)
 
 
 def _accuracies(
