@@ -68,11 +68,14 @@ def test_claims_are_listed():
     assert "balancedness" in result.output
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["verify", "--help"]])
-def test_help_is_shown(arguments):
-    result = CliRunner().invoke(app, arguments)
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [([], "verify"), (["verify"], "verify"), (["kernel"], "--trained-layers")],
+)
+def test_help_is_shown(arguments, named):
+    result = CliRunner().invoke(app, [*arguments, "--help"])
     assert result.exit_code == 0
-    assert "verify" in result.output
+    assert named in result.output
 
 
 def derive(*arguments):
@@ -118,7 +121,10 @@ def test_a_derivation_with_a_claim_that_fails_is_status_one(monkeypatch):
     ("arguments", "named"),
     [
         (["nonsense"], "factor-flow"),
-        (["factor-flow", "--depth", "0"], "`depth` must be a positive integer"),
+        (
+            ["factor-flow", "--depth", "0"],
+            "Invalid value for '--depth': must be a positive integer",
+        ),
         (["kernel-flow", "--depth", "2"], "left out"),
         (["factor-flow", "--depth", "2.5"], "a number or a letter"),
     ],

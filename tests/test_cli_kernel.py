@@ -106,11 +106,14 @@ def test_an_interrupted_run_goes_on(images, points, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["nowhere.npy"], "`images` must be `digits`, a CIFAR-10 folder"),
+        (["nowhere.npy"], "Invalid value for 'IMAGES': must be `digits`, a CIFAR-10 folder"),
         (["digits", "--train", "1700", "--test", "200"], "at most 1797"),
-        (["digits", "--train", "2", "--network", "recurrent"], "`fully-connected`, but it is"),
+        (
+            ["digits", "--train", "2", "--network", "recurrent"],
+            "not one of 'convolutional', 'fully-connected'",
+        ),
         (["digits", "--train", "2", "--activation", "nonsense"], "nonsense"),
-        (["digits", "--train", "2", "--kind", "nonsense"], "`ntk` or `nngp`"),
+        (["digits", "--train", "2", "--kind", "nonsense"], "not one of 'ntk', 'nngp'"),
     ],
 )
 @pytest.mark.usefixtures("as_a_user")

@@ -72,9 +72,9 @@ def test_small_training_sets_are_a_curve(folder, tmp_path):
     ("arguments", "named"),
     [
         (["nonsense"], "must be one of cntk-digits, cntk-cifar, cntk-small"),
-        (["cntk-cifar"], "`data` must be a CIFAR-10 folder"),
-        (["cntk-digits", "--depth", "3,x"], "`depth` must be integers with commas"),
-        (["cntk-digits", "--train", "10,20"], "`train` must be one number for this study"),
+        (["cntk-cifar"], "'--data': must be a CIFAR-10 folder"),
+        (["cntk-digits", "--depth", "3,x"], "'--depth': must be integers with commas"),
+        (["cntk-digits", "--train", "10,20"], "'--train': must be one number for this study"),
         (["cntk-small", "--data", "."], "lacks data_batch_1"),
     ],
 )

@@ -13,7 +13,33 @@ from flowkit.estimators.base import (
 from flowkit.kernels import AbstractKernel, FullyConnected
 
 
-class NTKRegressor(RegressorMixin, AbstractKernelEstimator):
+class AbstractNTKEstimator(AbstractKernelEstimator):
+    """The parameters of both estimators, which scikit-learn reads off this `__init__`."""
+
+    def __init__(
+        self,
+        depth: int = 3,
+        activation: str = "relu",
+        *,
+        kernel: AbstractKernel | str | None = None,
+        kind: str = "ntk",
+        ridge: float = 0.0,
+        relative_ridge: bool = False,
+        t: float = INFINITY,
+    ):
+        self.depth = depth
+        self.activation = activation
+        self.kernel = kernel
+        self.kind = kind
+        self.ridge = ridge
+        self.relative_ridge = relative_ridge
+        self.t = t
+
+    def _default_kernel(self) -> AbstractKernel:
+        return FullyConnected(self.depth, self.activation)
+
+
+class NTKRegressor(RegressorMixin, AbstractNTKEstimator):
     """Regression by an infinitely wide fully connected network, trained to time t.
 
     Gradient flow of 1/2 the sum of squares with the exact kernel, from outputs zero: neither inputs
@@ -40,25 +66,6 @@ class NTKRegressor(RegressorMixin, AbstractKernelEstimator):
         Arora et al. 2019, arXiv:1904.11955, section 3. Checked by tests/test_estimators.py.
     """
 
-    def __init__(
-        self,
-        depth: int = 3,
-        activation: str = "relu",
-        *,
-        kernel: AbstractKernel | str | None = None,
-        kind: str = "ntk",
-        ridge: float = 0.0,
-        relative_ridge: bool = False,
-        t: float = INFINITY,
-    ):
-        self.depth = depth
-        self.activation = activation
-        self.kernel = kernel
-        self.kind = kind
-        self.ridge = ridge
-        self.relative_ridge = relative_ridge
-        self.t = t
-
     def fit(self, X: Any, y: Any) -> "NTKRegressor":
         """Solve the flow for rows X and targets y, one number or one row of outputs each."""
         rows, targets = self._check_rows(X, y, multi_output=True, y_numeric=True)
@@ -69,16 +76,13 @@ class NTKRegressor(RegressorMixin, AbstractKernelEstimator):
         """The outputs at time t, shaped as the targets."""
         return self._outputs(X)
 
-    def _default_kernel(self) -> AbstractKernel:
-        return FullyConnected(self.depth, self.activation)
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
 
 
-class NTKClassifier(AbstractKernelClassifier):
+class NTKClassifier(AbstractKernelClassifier, AbstractNTKEstimator):
     """Classification by an infinitely wide fully connected network, trained to time t.
 
     One output per class is fitted to e_c - 0.1 (the offset moves all outputs alike, and never the
@@ -102,25 +106,3 @@ class NTKClassifier(AbstractKernelClassifier):
     Source:
         Arora et al. 2019, arXiv:1904.11955, section 6. Checked by tests/test_estimators.py.
     """
-
-    def __init__(
-        self,
-        depth: int = 3,
-        activation: str = "relu",
-        *,
-        kernel: AbstractKernel | str | None = None,
-        kind: str = "ntk",
-        ridge: float = 0.0,
-        relative_ridge: bool = False,
-        t: float = INFINITY,
-    ):
-        self.depth = depth
-        self.activation = activation
-        self.kernel = kernel
-        self.kind = kind
-        self.ridge = ridge
-        self.relative_ridge = relative_ridge
-        self.t = t
-
-    def _default_kernel(self) -> AbstractKernel:
-        return FullyConnected(self.depth, self.activation)

@@ -17,8 +17,8 @@ one at the end; "flatten" is a sum. Without biases its kernels are, for the ReLU
 Parametrizations. "ntk": parameters N(0, 1), their deviations as factors in the forward pass
 (arXiv:1806.07572). "standard": parameters drawn with these deviations and used as they are; the
 tangent kernel of a layer then counts its N inputs, and its biases with 1. That is the improved
-standard parametrization of arXiv:2001.07301, section 2, with `width` N (s = 1 there): a limit of
-networks of s N units for s to infinity, whose NNGP is the same.
+standard parametrization of arXiv:2001.07301 with `width` N (s = 1 there): a limit of networks of
+s N units for s to infinity, whose NNGP is the same.
 
 Rows of this table are checked by tests/kernels/test_conventions.py against a plain transcription,
 and the convention "neural-tangents" against the values of that library. NTK, ReLU, depth 3, at the

@@ -24,7 +24,7 @@ class LocalAverage(eqx.Module):
         reach: c.
 
     Source:
-        Li et al. 2019, arXiv:1911.00809, section 4.2. Checked by tests/kernels/test_readouts.py.
+        Li et al. 2019, arXiv:1911.00809. Checked by tests/kernels/test_readouts.py.
     """
 
     reach: int = eqx.field(static=True)

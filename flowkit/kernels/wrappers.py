@@ -26,7 +26,7 @@ class UnitDiagonal(AbstractKernel):
         kernel: K.
 
     Source:
-        Li et al. 2019, arXiv:1911.00809, section 5. Checked by tests/kernels/test_wrappers.py.
+        Li et al. 2019, arXiv:1911.00809. Checked by tests/kernels/test_wrappers.py.
     """
 
     kernel: AbstractKernel
@@ -67,7 +67,7 @@ class FlipAveraged(AbstractKernel):
         flipped: The axes along which images are flipped, "width" (left and right) or "height".
 
     Source:
-        Li et al. 2019, arXiv:1911.00809, section 4.1. Checked by tests/kernels/test_wrappers.py.
+        Li et al. 2019, arXiv:1911.00809. Checked by tests/kernels/test_wrappers.py.
     """
 
     axes: ClassVar[tuple[str, ...]] = ("height", "width", "channels")

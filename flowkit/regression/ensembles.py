@@ -67,8 +67,8 @@ def ensemble(
         ValueError: a shape disagrees with the fit, a value is not finite, or a number is negative.
 
     Source:
-        Lee et al. 2019, arXiv:1902.06720, equations 14 and 15; with noise, Matthews, Hron, Turner,
-        Ghahramani 2017, "Sample-then-optimize". Checked by tests/regression/test_ensembles.py.
+        Lee et al. 2019, arXiv:1902.06720; with noise, Matthews, Hron, Turner, Ghahramani 2017,
+        "Sample-then-optimize". Checked by tests/regression/test_ensembles.py.
     """
     S = model.smoother_at(K_test_train, t)
     C = check_gram(nngp_train)

@@ -12,9 +12,9 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, KFold
 
-from flowkit import regression
 from flowkit.kernels import AbstractKernel, Convolutional
 from flowkit.kernels.row_blocks import Progress, gram_by_row_blocks
+from flowkit.regression import CholeskyRegression, KernelRegression, fit
 from flowkit.studies.accuracy import Hits, hits_of
 
 CLASSES = 10
@@ -84,8 +84,22 @@ def targets(
 
 def regression_hits(gram: Gram, test_gram: TestGram, data: Data) -> Hits:
     """Exact kernel regression without ridge: what training an infinitely wide network ends in."""
-    fitted = regression.fit(gram, targets(data.labels, gram.dtype))
+    fitted = end_of_training(gram, targets(data.labels, gram.dtype))
     return hits_of(np.asarray(fitted.predict(test_gram)), data.test_labels)
+
+
+def end_of_training(
+    gram: Gram, wanted: Float[np.ndarray, "train classes"], ridge: float = 0.0
+) -> CholeskyRegression | KernelRegression:
+    """Kernel regression: by a Cholesky factorization, or of a singular matrix by its eigenbasis.
+
+    Raises:
+        ValueError: the matrix is not positive semidefinite, or the ridge is negative.
+    """
+    try:
+        return fit(gram, wanted, ridge=ridge, solver="cholesky")
+    except ValueError:  # not definite: equal images, say, whose zero eigenvalues are left out
+        return fit(gram, wanted, ridge=ridge)
 
 
 def linear_hits(data: Data, seed: int) -> Hits:

@@ -4,35 +4,22 @@ import dataclasses
 import json
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from rich.progress import Progress as Bar
 
-from flowkit import regression
-from flowkit.kernels import AbstractKernel, Convolutional, FullyConnected
+from flowkit.kernels import AbstractKernel, FullyConnected
+from flowkit.kernels.base import check_finite
 from flowkit.kernels.row_blocks import gram_by_row_blocks
+from flowkit.regression.checks import check_ridge
 from flowkit.storage.arrays import replacing
 from flowkit.studies.accuracy import accuracy_row, hits_of
-from flowkit.studies.classification import Gram, TestGram, shown, targets
+from flowkit.studies.classification import Gram, TestGram, end_of_training, shown, targets
 from flowkit.studies.reading import Images
 
 ACCURACY = "accuracy.json"
 TRAIN, TEST = "train", "test"
-
-
-def named_kernel(network: str, depth: int, activation: str, readout: str) -> AbstractKernel:
-    """The kernel that the options of the command line describe.
-
-    Raises:
-        ValueError: `network` is neither "convolutional" nor "fully-connected", or the kernel
-            refuses an argument.
-    """
-    if network == "convolutional":
-        return Convolutional(depth, activation, readout=readout)
-    if network == "fully-connected":
-        return FullyConnected(depth, activation)
-    raise ValueError(
-        f"Argument `network` must be `convolutional` or `fully-connected`, but it is {network!r}."
-    )
 
 
 def write_grams(
@@ -63,7 +50,8 @@ def write_grams(
     Raises:
         ValueError: a folder holds another Gram matrix, or the kernel or the regression refuses.
     """
-    data = _flat(data) if isinstance(kernel, FullyConnected) else data
+    data = _flat(data) if kernel.axes == FullyConnected.axes else data
+    _check(kernel, data, kind, ridge)
     with shown(bar, "training images") as progress:
         gram = gram_by_row_blocks(
             kernel, data.images, folder=out / TRAIN, kind=kind, rows=rows, progress=progress
@@ -88,6 +76,15 @@ def write_grams(
     return found
 
 
+def _check(kernel: AbstractKernel, data: Images, kind: str, ridge: float) -> None:
+    """Refuse what the kernel and the regression refuse, before a folder is taken."""
+    check_ridge(ridge, data.images.dtype)
+    for images in (data.images, data.test_images):
+        if images is not None:
+            check_finite("x", jnp.asarray(images))
+            jax.eval_shape(lambda x: kernel.diagonal(x, kind=kind), images)
+
+
 def _accuracies(
     gram: Gram, test_gram: TestGram, data: Images, ridge: float
 ) -> dict[str, dict[str, float]]:
@@ -96,7 +93,7 @@ def _accuracies(
         return {}
     classes = int(max(data.labels.max(), data.test_labels.max())) + 1
     wanted = targets(data.labels, gram.dtype, classes)
-    fitted = regression.fit(gram, wanted, ridge=ridge)
+    fitted = end_of_training(gram, wanted, ridge)
     sets = ((TRAIN, gram, data.labels), (TEST, test_gram, data.test_labels))
     return {
         name: accuracy_row(hits_of(np.asarray(fitted.predict(values)), labels))

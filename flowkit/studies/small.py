@@ -27,7 +27,7 @@ def cntk_small(settings: Settings, grams: Grams, folder: Path) -> Study:
     That leaves each mean as it is; errors at different n are correlated.
 
     Args:
-        settings: Depths, numbers of training images (multiples of 10), draws.
+        settings: Depths, numbers of training images (multiples of 10), draws (20 is our choice).
         grams: Where Gram matrices are kept.
         folder: A CIFAR-10 folder in either original format.
 

@@ -1,7 +1,7 @@
 """Kernel gradient flow with a ridge, and its solution at every time, at matrix level.
 
 Sources: Jacot, Gabriel, Hongler 2018 (arXiv:1806.07572); Arora et al. 2019 (arXiv:1904.11955),
-Theorem 3.2; Lee et al. 2019 (arXiv:1902.06720), section 2, for the test outputs.
+Theorem 3.2; Lee et al. 2019 (arXiv:1902.06720) for the test outputs.
 """
 
 from dataclasses import dataclass, field, replace
@@ -149,7 +149,7 @@ def kernel_solution() -> KernelSolution:
         start and its end, which is kernel (ridge) regression.
 
     Source:
-        arXiv:1904.11955, Theorem 3.2; arXiv:1902.06720, section 2. Checked by
+        arXiv:1904.11955, Theorem 3.2; arXiv:1902.06720. Checked by
         tests/symbolic/test_kernel_solution.py.
     """
     weights = _apply(_solve_mode(), y - u_0)

@@ -5,14 +5,18 @@ import pytest
 from rich.progress import Progress as Bar
 
 from flowkit.kernels import FullyConnected
+from flowkit.regression import CholeskyRegression, KernelRegression, fit
 from flowkit.studies.classification import (
     Data,
     Grams,
+    end_of_training,
     linear_hits,
     rbf_hits,
     regression_hits,
     targets,
 )
+
+CONDITIONED = 1e-6  # rounding, times the condition number of the Gram matrix
 
 
 @pytest.fixture
@@ -40,6 +44,25 @@ def test_regression_is_a_linear_solve(data, tmp_path):
     hits = regression_hits(gram, test, data)
     assert hits.tolist() == (solved.argmax(1) == data.test_labels).tolist()
     assert hits.mean() > 0.5
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.3])
+def test_a_factorization_gives_what_the_eigenbasis_gives(data, ridge):
+    flat, kernel = data.flat(), FullyConnected(3)
+    gram = np.asarray(kernel.gram(flat.images))
+    test = np.asarray(kernel.gram(flat.test_images, flat.images))
+    wanted = targets(data.labels, gram.dtype)
+    found = end_of_training(gram, wanted, ridge)
+    assert isinstance(found, CholeskyRegression)
+    expected = fit(gram, wanted, ridge=ridge).predict(test)
+    np.testing.assert_allclose(found.predict(test), expected, atol=CONDITIONED)
+
+
+def test_a_singular_matrix_leaves_out_its_zero_eigenvalues():
+    gram, wanted = np.diag([2.0, 1.0, 0.0]), np.arange(6.0).reshape(3, 2)
+    found = end_of_training(gram, wanted)
+    assert isinstance(found, KernelRegression)
+    np.testing.assert_allclose(found.predict(np.ones((1, 3))), [[2.0, 3.5]])
 
 
 def test_baselines_do_what_their_function_class_allows(data):

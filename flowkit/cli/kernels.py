@@ -1,0 +1,149 @@
+"""`flowkit kernel`."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.box import HORIZONTALS
+from rich.console import Console
+from rich.table import Table
+
+from flowkit.cli.networks import Flip, Network, kernel_of
+from flowkit.cli.terminal import options_of, refusing, reporting
+from flowkit.cli.texts import layers, of_images
+from flowkit.kernels.base import Kind
+from flowkit.kernels.convolutions import Padding
+from flowkit.kernels.layers import Convention, Parametrization
+from flowkit.symbolic.activations import ACTIVATIONS
+
+# Arguments of the kernels -> options, where their names differ.
+RENAMED = {"train": "--trained-layers", "train_biases": "--trained-biases", "x": "IMAGES"}
+
+_network = partial(typer.Option, rich_help_panel="Network")
+_convolution = partial(typer.Option, rich_help_panel="Network, if convolutional")
+_output = partial(typer.Option, rich_help_panel="Gram matrix and regression")
+
+
+def kernel(
+    images: Annotated[
+        str,
+        typer.Argument(help="`digits`, a CIFAR-10 folder, a .npy file, or a .npz with `images`."),
+    ],
+    labels: Annotated[
+        Path | None, typer.Option(help="Labels of a .npy file, as .npy; a .npz has `labels`.")
+    ] = None,
+    train: Annotated[int | None, typer.Option(help="Images to take; all by default.")] = None,
+    test: Annotated[
+        int | None, typer.Option(help="Further images to test on; none by default.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the draw from the digits.")] = 0,
+    network: Annotated[Network, _network(help="Kind of network.")] = "convolutional",
+    depth: Annotated[int, _network(help="Weight layers, the read-out's dense one included.")] = 3,
+    activation: Annotated[str, _network(help=f"One of {', '.join(ACTIVATIONS)}.")] = "relu",
+    convention: Annotated[
+        Convention, _network(help="How variances count fan-in: see `flowkit.kernels`.")
+    ] = "arora",
+    parametrization: Annotated[
+        Parametrization,
+        _network(help="Deviations as factors (NTK), or in the draw (standard; needs --width)."),
+    ] = "ntk",
+    width: Annotated[int | None, _network(help="Units or channels that `standard` counts.")] = None,
+    weight_variance: Annotated[
+        float | None, _network(help="sigma_w^2.", show_default="1 / E[s(x)^2], 2 for the ReLU")
+    ] = None,
+    bias_variance: Annotated[float, _network(help="sigma_b^2; 0 means no biases.")] = 0.0,
+    trained_layers: Annotated[
+        str | None,
+        _network(
+            help="Layers whose weights are trained: `all`, `inner` (the first and the last fixed), "
+            "`none`, or 2,3.",
+            show_default="all; inner for gap in arora",
+        ),
+    ] = None,
+    trained_biases: Annotated[
+        str | None,
+        _network(help="Likewise of biases.", show_default="as --trained-layers"),
+    ] = None,
+    readout: Annotated[
+        str | None,
+        _convolution(
+            help="`gap` (global average pooling), `flatten`, or `lap:C`, the local average "
+            "pooling LAP(C) over windows of side 2 C + 1.",
+            show_default="gap",
+        ),
+    ] = None,
+    filter_size: Annotated[
+        str | None, _convolution(help="Odd: Q, or height x width, as 3x5.", show_default="3")
+    ] = None,
+    padding: Annotated[
+        Padding | None,
+        _convolution(help="Of the images; valid: filters stay inside.", show_default="zero"),
+    ] = None,
+    strides: Annotated[
+        str | None, _convolution(help="A size, or by layer, as 1:2,3:2x1.", show_default="1")
+    ] = None,
+    pooling: Annotated[
+        str | None,
+        _convolution(help="Likewise windows of average pooling.", show_default="1"),
+    ] = None,
+    flip: Annotated[
+        Flip | None,
+        _convolution(help="Average over mirror images along an axis.", show_default="none"),
+    ] = None,
+    kind: Annotated[Kind, _output(help="Tangent kernel, or covariance of outputs.")] = "ntk",
+    unit_diagonal: Annotated[  # noqa: FBT002
+        bool, _output("--unit-diagonal", help="K(x, z) / sqrt(K(x, x) K(z, z)), after flips.")
+    ] = False,
+    ridge: Annotated[float, _output(help="Of the regression: added to the diagonal.")] = 0.0,
+    float32: Annotated[  # noqa: FBT002
+        bool, _output("--float32", help="Single precision.")
+    ] = False,
+    rows: Annotated[int, _output(min=1, help="Rows that are kept at a time.")] = 64,
+    out: Annotated[Path, _output(help="Folder for the matrices.")] = Path("gram"),
+) -> None:
+    """Gram matrices of images, and with labels how well kernel regression classifies.
+
+    An interrupted run goes on when it is started again.
+    """
+    from flowkit.studies.kernel_accuracy import write_grams
+    from flowkit.studies.reading import read_images
+
+    options = options_of(kernel)
+    with reporting(options) as bar:
+        dtype = "float32" if float32 else "float64"
+        data = read_images(images, labels=labels, train=train, test=test, seed=seed, dtype=dtype)
+        with refusing(options | RENAMED):
+            chosen = kernel_of(
+                network,
+                depth,
+                activation,
+                of_images=of_images(
+                    readout=readout,
+                    filter_size=filter_size,
+                    padding=padding,
+                    strides=strides,
+                    pooling=pooling,
+                ),
+                flip=flip,
+                unit_diagonal=unit_diagonal,
+                convention=convention,
+                parametrization=parametrization,
+                width=width,
+                weight_variance=weight_variance,
+                bias_variance=bias_variance,
+                train=layers("train", trained_layers, depth),
+                train_biases=layers("train_biases", trained_biases, depth),
+            )
+            found = write_grams(chosen, data, out=out, bar=bar, kind=kind, rows=rows, ridge=ridge)
+    console = Console()
+    if found:
+        console.print(_accuracy_table(found))
+    console.print(f"Gram matrices: {out}")
+
+
+def _accuracy_table(found: dict[str, dict[str, float]]) -> Table:
+    table = Table("images", "accuracy (%)", "95 % interval", box=HORIZONTALS)
+    for name, row in found.items():
+        table.add_row(name, f"{row['accuracy']:.2f}", f"{row['low']:.2f} to {row['high']:.2f}")
+    return table
