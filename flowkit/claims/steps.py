@@ -124,15 +124,23 @@ def _errors_and_bounds(rate: float) -> tuple[Vector, Vector]:
     steps, y0 = round(AWAY / rate), jnp.array(SADDLE)
     flow = integrate(ModelFlow(well), y0, rate * np.arange(steps + 1), rtol=TIGHT).states
     descent = descend(well, y0, optimiser(None, rate), steps, learning_rate=rate).states
+    extreme, lowest, gamma = _curvatures(flow, descent)
+    times = rate * np.arange(1, steps + 1)
+    errors = np.linalg.norm(np.asarray(descent - flow), axis=1)[1:]
+    largest = rate / 2 * float(extreme) * float(gamma)
+    return errors, largest * times * np.exp(growth(rate, np.minimum(np.asarray(lowest), 0))[1:])
+
+
+@jax.jit
+def _curvatures(
+    flow: Float[Array, "time 2"], descent: Float[Array, "time 2"]
+) -> tuple[Scalar, Float[Array, " time"], Scalar]:
+    """beta, the lowest curvature between descent and flow at each step, and gamma."""
     shares = jnp.linspace(0.0, 1.0, SEGMENT)[:, None, None]
     between = flow[None] + shares * (descent - flow)[None]
     values = jnp.linalg.eigvalsh(jax.vmap(jax.vmap(jax.hessian(well)))(between))
-    lowest = np.minimum(np.asarray(values[..., 0].min(axis=0)), 0)
-    gamma = float(jnp.linalg.norm(jax.vmap(jax.grad(well))(flow), axis=1).max())
-    largest = rate / 2 * float(jnp.abs(values).max()) * gamma
-    times = rate * np.arange(1, steps + 1)
-    errors = np.linalg.norm(np.asarray(descent - flow), axis=1)[1:]
-    return errors, largest * times * np.exp(growth(rate, lowest)[1:])
+    slopes = jnp.linalg.norm(jax.vmap(jax.grad(well))(flow), axis=1)
+    return jnp.abs(values).max(), values[..., 0].min(axis=0), slopes.max()
 
 
 def growth(rate: float, lowest: Vector) -> Vector:
