@@ -7,9 +7,12 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Num
 
 from flowkit.lowering import lower
+from flowkit.lowering.gaps import squared_sine
 from flowkit.symbolic.duals import Activation, dual
 from flowkit.symbolic.polar import HalfPowers
 from flowkit.symbolic.quadrature import QuadratureDual
+
+_RESOLVED = 16  # units of the last place by which correlations may be wrong
 
 
 def expectation(
@@ -45,40 +48,35 @@ def expectation(
     )
 
 
-def moments(activation: Activation, var_u: Array, var_v: Array, cov: Array) -> tuple[Array, Array]:
-    """E[s(u) s(v)] and E[s'(u) s'(v)], for s homogeneous on each side of 0 at any scale.
+def moments(
+    activation: Activation, var_u: Array, var_v: Array, cov: Array, sine2: Array | None = None
+) -> tuple[Array, Array]:
+    """E[s(u) s(v)] and E[s'(u) s'(v)] where the moments of u and v come out of a calculation.
 
-    The product of both variances leaves the range of float32 where they pass 1e19. Half powers of
-    degree n allow to divide u and v by powers of two, which costs no rounding, and to multiply the
-    moments by the n-th and (n - 1)-th powers of both.
+    Rounding moves a correlation of 1 by a few units eps of the last place, and that an angle of 0
+    by their root. With a kink in s the angle enters as it is, so without further knowledge one
+    below sqrt(16 eps) counts as 0.
 
     Args:
         activation: What `flowkit.symbolic.dual` takes: a name, an expression, a function, a dual.
         var_u: Variance of u.
         var_v: Variance of v.
         cov: Covariance of u and v.
+        sine2: 1 - correlation^2, where it is known better than from these three.
 
     Returns:
         Both expectations.
     """
     found = dual(activation)
-    if not isinstance(found.function, HalfPowers):
-        return lower(found)(var_u, var_v, cov)
-    a, b = _power_of_two(var_u), _power_of_two(var_v)
-    kappa, kappa_dot = lower(found)(var_u / a / a, var_v / b / b, cov / a / b)
-    degree = found.function.degree
-    return kappa * a**degree * b**degree, kappa_dot * a ** (degree - 1) * b ** (degree - 1)
+    if sine2 is None and isinstance(found.function, HalfPowers):
+        sine2 = squared_sine(var_u, var_v, cov)
+        sine2 = jnp.where(sine2 <= _RESOLVED * jnp.finfo(cov.dtype).eps, 0.0, sine2)
+    return lower(found)(var_u, var_v, cov, sine2)
 
 
 def back(kappa_dot: Array, theta: Array) -> Array:
     """The product E[s'(u) s'(v)] Theta; 0 where Theta is, also for the infinite slope of a jump."""
     return jnp.where((theta == 0) & jnp.isinf(kappa_dot), 0.0, kappa_dot) * theta
-
-
-def _power_of_two(variance: Array) -> Array:
-    """The power of two next to the deviation; 1 for variance 0."""
-    _, exponent = jnp.frexp(jax.lax.stop_gradient(variance))
-    return jnp.ldexp(jnp.ones_like(variance), exponent // 2)
 
 
 def entries(activation: Activation) -> int:

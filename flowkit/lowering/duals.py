@@ -12,10 +12,11 @@ from jaxtyping import Array, Num, Scalar
 from flowkit.claim import Claim, Verdict
 from flowkit.lowering.activations import Function, scalar_function
 from flowkit.lowering.callables import lower
-from flowkit.lowering.gaps import determinant, guarded_angle
+from flowkit.lowering.gaps import determinant, guarded_angle, power_of_two
 from flowkit.lowering.printing import GuardedPrinter, compile_expressions
 from flowkit.symbolic.duals import DualActivation
-from flowkit.symbolic.gaussian import COV, GAP, VAR_U, VAR_V, name_determinant
+from flowkit.symbolic.gaussian import COV, VAR_U, VAR_V, name_determinant
+from flowkit.symbolic.polar import HalfPowers
 from flowkit.symbolic.quadrature import (
     NODES,
     QuadratureDual,
@@ -23,28 +24,79 @@ from flowkit.symbolic.quadrature import (
     radial_rule,
     sector_rule,
 )
+from flowkit.symbolic.scaling import (
+    SCALED_COV,
+    SCALED_GAP,
+    SCALED_U,
+    SCALED_V,
+    SMALL_U,
+    SMALL_V,
+    scale,
+)
 
 VARIANCES = (0.6, 0.9)  # at which a rule is checked
 
 Real = Num[ArrayLike, "..."]
-Kappas = Callable[[Real, Real, Real], tuple[Array, Array]]
+Kappas = Callable[..., tuple[Array, Array]]
 Mean = Callable[[Scalar, Scalar, Scalar], Scalar]
 
 
 @lower.register
 @cache
 def _lower_dual(dual: DualActivation) -> Kappas:
-    expressions = [name_determinant(e) for e in (dual.kappa, dual.kappa_dot)]
-    arguments = (VAR_U, VAR_V, COV, GAP)
-    function = compile_expressions(arguments, expressions, GuardedPrinter)
+    scaled = [scale(name_determinant(e)) for e in (dual.kappa, dual.kappa_dot)]
+    unscaled = (VAR_U, VAR_V, COV)
+    arguments = (*unscaled, SCALED_U, SCALED_V, SCALED_COV, SCALED_GAP, SMALL_U, SMALL_V)
+    function = compile_expressions(arguments, [s.expression for s in scaled], GuardedPrinter)
+    homogeneous = isinstance(dual.function, HalfPowers)
 
-    def kappas(var_u: Real, var_v: Real, cov: Real) -> tuple[Array, Array]:
-        arrays = as_floats(var_u, var_v, cov)
-        values = function(*arrays, determinant(*arrays))
-        kappa, kappa_dot = (value * jnp.ones_like(arrays[2]) for value in values)
+    def kappas(var_u: Array, var_v: Array, cov: Array, sine2: Array | None) -> tuple[Array, Array]:
+        a, b = power_of_two(var_u), power_of_two(var_v)
+        if not homogeneous:
+            a, b = jnp.maximum(a, 1), jnp.maximum(b, 1)
+        u, v, c = var_u / a / a, var_v / b / b, cov / a / b
+        gap = determinant(u, v, c) if sine2 is None else sine2 * u * v
+        least = 2.0 ** -(jnp.finfo(cov.dtype).maxexp // 4)  # its sixth power is still a number
+        small = (jnp.maximum(1 / factor, least) for factor in (a, b))
+        values = function(var_u, var_v, cov, u, v, c, gap, *small)
+        kappa, kappa_dot = (
+            _times_powers(value * jnp.ones_like(cov), (a, b), s.degrees)
+            for value, s in zip(values, scaled, strict=True)
+        )
         return kappa, kappa_dot
 
-    return kappas
+    return _within_range(kappas)
+
+
+def _times_powers(value: Array, factors: tuple[Array, Array], degrees: tuple[int, int]) -> Array:
+    """Multiply by both factors in turn, lest a power overflow where the product does not."""
+    for i in range(max(map(abs, degrees))):
+        for factor, degree in zip(factors, degrees, strict=True):
+            if i < abs(degree):
+                value = value * factor if degree > 0 else value / factor
+    return value
+
+
+def _within_range(kappas: Kappas) -> Kappas:
+    """Arguments of any kind as moments of one shape; infinite values where a variance is.
+
+    Rounding may take a covariance beyond the mean of both variances; there exponents would grow
+    with the variances, instead of being bounded.
+    """
+
+    def bounded(
+        var_u: Real, var_v: Real, cov: Real, sine2: Real | None = None
+    ) -> tuple[Array, Array]:
+        arrays = as_floats(var_u, var_v, cov, *(() if sine2 is None else (sine2,)))
+        u, v, c = arrays[:3]
+        infinite = jnp.isinf(u) | jnp.isinf(v)
+        u, v, c = (jnp.where(infinite, 1.0, moment) for moment in (u, v, c))
+        mean = u / 2 + v / 2
+        c = c + jax.lax.stop_gradient(jnp.clip(c, -mean, mean) - c)
+        kappa, kappa_dot = kappas(u, v, c, arrays[3] if arrays[3:] else None)
+        return jnp.where(infinite, jnp.inf, kappa), jnp.where(infinite, jnp.inf, kappa_dot)
+
+    return bounded
 
 
 def as_floats(*values: Real) -> list[Array]:
@@ -64,11 +116,10 @@ def _lower_quadrature(dual: QuadratureDual) -> Kappas:
     kappa_dot = jnp.vectorize(_mean(slope, slope, rule, kinked=dual.kinked))
 
     @jax.jit  # or the loops over nodes would be compiled anew in each call
-    def kappas(var_u: Real, var_v: Real, cov: Real) -> tuple[Array, Array]:
-        arrays = as_floats(var_u, var_v, cov)
-        return kappa(*arrays), kappa_dot(*arrays)
+    def kappas(var_u: Array, var_v: Array, cov: Array, _: Array | None) -> tuple[Array, Array]:
+        return kappa(var_u, var_v, cov), kappa_dot(var_u, var_v, cov)
 
-    return kappas
+    return _within_range(kappas)
 
 
 def quadrature_error(dual: QuadratureDual, var_u: Real, var_v: Real, cov: Real) -> Array:
@@ -210,5 +261,7 @@ def _polar(
 def _deviations_and_half_angle(
     var_u: Scalar, var_v: Scalar, cov: Scalar
 ) -> tuple[Scalar, Scalar, Scalar]:
-    angle = guarded_angle(jnp.sqrt(determinant(var_u, var_v, cov)), cov)
+    a, b = power_of_two(var_u), power_of_two(var_v)
+    scaled = cov / a / b
+    angle = guarded_angle(jnp.sqrt(determinant(var_u / a / a, var_v / b / b, scaled)), scaled)
     return jnp.sqrt(var_u), jnp.sqrt(var_v), angle / 2

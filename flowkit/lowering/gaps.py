@@ -43,6 +43,24 @@ def _halves(x: Reals) -> tuple[Reals, Reals]:
     return high, x - high
 
 
+def squared_sine(var_u: Reals, var_v: Reals, cov: Reals) -> Reals:
+    """1 - correlation^2, for variances of any size; 0 where one vanishes."""
+    a, b = power_of_two(var_u), power_of_two(var_v)
+    u, v = var_u / a / a, var_v / b / b
+    product = u * v
+    return determinant(u, v, cov / a / b) / jnp.where(product > 0, product, 1.0)
+
+
+def power_of_two(variance: Reals) -> Reals:
+    """The power of two next to the deviation, by which a division is exact; 1 for variance 0.
+
+    Variances below the least normal number count as 0 here, for many devices flush them to zero.
+    """
+    normal = variance >= jnp.finfo(variance.dtype).tiny
+    _, exponent = jnp.frexp(jnp.where(normal, jax.lax.stop_gradient(variance), 1.0))
+    return jnp.ldexp(jnp.ones_like(variance), exponent // 2)
+
+
 def guarded_root(x: Array, at_zero: float) -> Array:
     """The square root; `at_zero` with gradient 0 at zero and at rounding below it."""
     return jnp.where(x <= 0, at_zero, jnp.sqrt(jnp.where(x <= 0, 1.0, x)))
