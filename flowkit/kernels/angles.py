@@ -23,11 +23,9 @@ Vector = Float[Array, " features"]
 def has_angle(activation: Activation) -> bool:
     """Whether the angle after an activation has a formula here: that of a kink at 0."""
     function = dual(activation).function
-    return (
-        isinstance(function, HalfPowers)
-        and function.degree == 1
-        and function.right**2 + function.left**2 > 0
-    )
+    if not isinstance(function, HalfPowers) or function.degree != 1:
+        return False
+    return float(function.right) != 0 or float(function.left) != 0
 
 
 def between(x: Vector, z: Vector, square_x: Scalar, square_z: Scalar) -> Scalar:
@@ -115,7 +113,7 @@ def _cosine(var_u: Scalar, var_v: Scalar, cov: Scalar) -> Scalar:
 
 @jax.custom_jvp
 def _excess(sine2: Scalar, cosine: Scalar) -> Scalar:
-    """sin t - |cos t| t for the angle t between both lines."""
+    """The difference sin t - |cos t| t for the angle t between both lines."""
     sine, size = guarded_root(sine2, 0.0), abs(cosine)
     return sine - size * guarded_angle(sine, size)
 

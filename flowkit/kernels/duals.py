@@ -1,18 +1,15 @@
 """Gaussian expectations of activations as numbers, from the lowered duals."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Num
 
 from flowkit.lowering import lower
-from flowkit.lowering.gaps import squared_sine
 from flowkit.symbolic.duals import Activation, dual
-from flowkit.symbolic.polar import HalfPowers
 from flowkit.symbolic.quadrature import QuadratureDual
 
-_RESOLVED = 16  # units of the last place by which correlations may be wrong
+_RESOLUTION = 16.0  # units of the last place by which correlations may be wrong
 
 
 def expectation(
@@ -67,16 +64,23 @@ def moments(
     Returns:
         Both expectations.
     """
-    found = dual(activation)
-    if sine2 is None and isinstance(found.function, HalfPowers):
-        sine2 = squared_sine(var_u, var_v, cov)
-        sine2 = jnp.where(sine2 <= _RESOLVED * jnp.finfo(cov.dtype).eps, 0.0, sine2)
-    return lower(found)(var_u, var_v, cov, sine2)
+    return lower(dual(activation))(var_u, var_v, cov, sine2, resolution=_RESOLUTION)
 
 
 def back(kappa_dot: Array, theta: Array) -> Array:
     """The product E[s'(u) s'(v)] Theta; 0 where Theta is, also for the infinite slope of a jump."""
     return jnp.where((theta == 0) & jnp.isinf(kappa_dot), 0.0, kappa_dot) * theta
+
+
+def onward(theta: Array, kappa: Array, kappa_dot: Array, weight: Array, rate: Array) -> Array:
+    """The tangent kernel of the next layer, weight E[s'(u) s'(v)] Theta + rate E[s(u) s(v)].
+
+    Where both expectations overflow they count as equal, as those of an exponential are: then the
+    sum is infinite with the right sign.
+    """
+    infinite, factor = jnp.isinf(kappa) & jnp.isinf(kappa_dot), weight * theta + rate
+    value = weight * back(kappa_dot, theta) + rate * jnp.where(infinite, 0.0, kappa)
+    return jnp.where(infinite, jnp.where(factor == 0, 0.0, factor * jnp.inf), value)
 
 
 def entries(activation: Activation) -> int:

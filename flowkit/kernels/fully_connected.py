@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, Scalar
 
 from flowkit.kernels import angles
 from flowkit.kernels.base import AbstractPairKernel, equal_inputs
-from flowkit.kernels.duals import back, entries
+from flowkit.kernels.duals import entries, onward
 from flowkit.kernels.layers import Layers, LayerScales, Variance, check_integer
 from flowkit.symbolic.duals import Activation
 
@@ -40,9 +40,11 @@ class FullyConnected(AbstractPairKernel):
     itself is depth (for the ReLU). The NTK drives du/dt = -K (u - y) under 1/2 the sum of squares.
     `flowkit.kernels` has the table of conventions and parametrizations.
 
-    Any scale is safe for a ReLU and its like: only a value which itself cannot be represented
-    overflows or vanishes. With other activations variances must stay below about 1e6 in float32 and
-    1e15 in float64. A step or sign has an infinite NTK of an input with itself.
+    Any scale is safe at which the squared norm of an input is a number: only a value which itself
+    cannot be represented overflows or vanishes, and one that overflows is infinite, never nan. A
+    step or sign has an infinite NTK of an input with itself. For the ReLU and its like angles are
+    exact to rounding, however small, so that Gram matrices of parallel and of nearly parallel
+    inputs are positive semidefinite to rounding.
 
     Attributes:
         depth: The number of weight layers.
@@ -119,7 +121,7 @@ class FullyConnected(AbstractPairKernel):
             m_x, m_z = (layers.moments(var, var, var)[0] for var in (var_x, var_z))
             if sine2 is not None:
                 sine2 = angles.after_activation(self.activation, sine2, (var_x, var_z, sigma))
-            theta = layer.weight * back(m_dot, theta) + layer.weight_rate * m + layer.bias_rate
+            theta = onward(theta, m, m_dot, layer.weight, layer.weight_rate) + layer.bias_rate
             return self._affine(layer, theta, sine2, (m, m_x, m_z))
 
         theta, sigma, *_ = jax.lax.fori_loop(1, self.depth, hidden_layer, self._first(x, z))

@@ -6,6 +6,7 @@ from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
+import sympy as sp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Num, Scalar
 
@@ -49,23 +50,51 @@ def _lower_dual(dual: DualActivation) -> Kappas:
     arguments = (*unscaled, SCALED_U, SCALED_V, SCALED_COV, SCALED_GAP, SMALL_U, SMALL_V)
     function = compile_expressions(arguments, [s.expression for s in scaled], GuardedPrinter)
     homogeneous = isinstance(dual.function, HalfPowers)
+    exponential = any(s.expression.has(sp.exp) for s in scaled)
 
-    def kappas(var_u: Array, var_v: Array, cov: Array, sine2: Array | None) -> tuple[Array, Array]:
+    def kappas(
+        var_u: Array, var_v: Array, cov: Array, sine2: Array | None, resolution: float
+    ) -> tuple[Array, Array]:
         a, b = power_of_two(var_u), power_of_two(var_v)
         if not homogeneous:
             a, b = jnp.maximum(a, 1), jnp.maximum(b, 1)
         u, v, c = var_u / a / a, var_v / b / b, cov / a / b
+        if homogeneous:
+            u, v, c = _without_subnormal(u, v, c)
         gap = determinant(u, v, c) if sine2 is None else sine2 * u * v
+        if homogeneous and sine2 is None and resolution:
+            gap = jnp.where(gap <= resolution * jnp.finfo(cov.dtype).eps * (u * v), 0.0, gap)
+        cov = _below_the_mean(var_u, var_v, cov) if exponential else cov
         least = 2.0 ** -(jnp.finfo(cov.dtype).maxexp // 4)  # its sixth power is still a number
         small = (jnp.maximum(1 / factor, least) for factor in (a, b))
         values = function(var_u, var_v, cov, u, v, c, gap, *small)
         kappa, kappa_dot = (
-            _times_powers(value * jnp.ones_like(cov), (a, b), s.degrees)
+            _times_powers(value * jnp.ones_like(gap), (a, b), s.degrees)
             for value, s in zip(values, scaled, strict=True)
         )
         return kappa, kappa_dot
 
     return _within_range(kappas)
+
+
+def _without_subnormal(u: Array, v: Array, c: Array) -> tuple[Array, Array, Array]:
+    """Scaled moments; a variance which no power of two has made normal counts as 0.
+
+    The slope of an angle, x / (x^2 + y^2), would be 0 / 0 there.
+    """
+    least = jnp.finfo(c.dtype).tiny
+    vanish = (u < least) | (v < least)
+    u, v = (jnp.where(var < least, 0.0, var) for var in (u, v))
+    return u, v, jnp.where(vanish, c - jax.lax.stop_gradient(c), c)
+
+
+def _below_the_mean(var_u: Array, var_v: Array, cov: Array) -> Array:
+    """The covariance, at most the mean variance in size, where rounding has taken it beyond.
+
+    A bounded function has exponents below 0 then, instead of some that grow with the variances.
+    """
+    mean = var_u / 2 + var_v / 2
+    return cov + jax.lax.stop_gradient(jnp.clip(cov, -mean, mean) - cov)
 
 
 def _times_powers(value: Array, factors: tuple[Array, Array], degrees: tuple[int, int]) -> Array:
@@ -78,22 +107,16 @@ def _times_powers(value: Array, factors: tuple[Array, Array], degrees: tuple[int
 
 
 def _within_range(kappas: Kappas) -> Kappas:
-    """Arguments of any kind as moments of one shape; infinite values where a variance is.
-
-    Rounding may take a covariance beyond the mean of both variances; there exponents would grow
-    with the variances, instead of being bounded.
-    """
+    """Numbers of any kind as arrays of one rank; infinite values where a variance is infinite."""
 
     def bounded(
-        var_u: Real, var_v: Real, cov: Real, sine2: Real | None = None
+        var_u: Real, var_v: Real, cov: Real, sine2: Real | None = None, *, resolution: float = 0.0
     ) -> tuple[Array, Array]:
-        arrays = as_floats(var_u, var_v, cov, *(() if sine2 is None else (sine2,)))
-        u, v, c = arrays[:3]
+        u, v, c, *angle = _floats(var_u, var_v, cov, *(() if sine2 is None else (sine2,)))
         infinite = jnp.isinf(u) | jnp.isinf(v)
-        u, v, c = (jnp.where(infinite, 1.0, moment) for moment in (u, v, c))
-        mean = u / 2 + v / 2
-        c = c + jax.lax.stop_gradient(jnp.clip(c, -mean, mean) - c)
-        kappa, kappa_dot = kappas(u, v, c, arrays[3] if arrays[3:] else None)
+        u, v = (jnp.where(jnp.isinf(var), 1.0, var) for var in (u, v))
+        c = jnp.where(infinite, 0.0, c)
+        kappa, kappa_dot = kappas(u, v, c, angle[0] if angle else None, resolution)
         return jnp.where(infinite, jnp.inf, kappa), jnp.where(infinite, jnp.inf, kappa_dot)
 
     return bounded
@@ -101,9 +124,15 @@ def _within_range(kappas: Kappas) -> Kappas:
 
 def as_floats(*values: Real) -> list[Array]:
     """Arrays of one shape, integers as floats."""
-    arrays = (jnp.asarray(x) for x in values)
-    floats = (x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float) for x in arrays)
-    return jnp.broadcast_arrays(*floats)
+    return jnp.broadcast_arrays(*_floats(*values))
+
+
+def _floats(*values: Real) -> list[Array]:
+    """Arrays with as many axes each, integers as floats; not yet repeated along any axis."""
+    arrays = [jnp.asarray(x) for x in values]
+    rank = max(x.ndim for x in arrays)
+    arrays = [x.reshape((1,) * (rank - x.ndim) + x.shape) for x in arrays]
+    return [x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float) for x in arrays]
 
 
 @lower.register
@@ -116,7 +145,7 @@ def _lower_quadrature(dual: QuadratureDual) -> Kappas:
     kappa_dot = jnp.vectorize(_mean(slope, slope, rule, kinked=dual.kinked))
 
     @jax.jit  # or the loops over nodes would be compiled anew in each call
-    def kappas(var_u: Array, var_v: Array, cov: Array, _: Array | None) -> tuple[Array, Array]:
+    def kappas(var_u: Array, var_v: Array, cov: Array, *_: object) -> tuple[Array, Array]:
         return kappa(var_u, var_v, cov), kappa_dot(var_u, var_v, cov)
 
     return _within_range(kappas)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-Reals = Float[Array, "*shape"]
+Reals = Float[Array, "..."]
 
 
 @jax.custom_jvp
@@ -41,14 +41,6 @@ def _halves(x: Reals) -> tuple[Reals, Reals]:
     kind = jnp.finfo(x.dtype)
     high = jax.lax.reduce_precision(x, exponent_bits=kind.nexp, mantissa_bits=kind.nmant // 2 - 1)
     return high, x - high
-
-
-def squared_sine(var_u: Reals, var_v: Reals, cov: Reals) -> Reals:
-    """1 - correlation^2, for variances of any size; 0 where one vanishes."""
-    a, b = power_of_two(var_u), power_of_two(var_v)
-    u, v = var_u / a / a, var_v / b / b
-    product = u * v
-    return determinant(u, v, cov / a / b) / jnp.where(product > 0, product, 1.0)
 
 
 def power_of_two(variance: Reals) -> Reals:

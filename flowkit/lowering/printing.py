@@ -110,13 +110,6 @@ class GuardedPrinter(Printer):
         y, x = (self._print(argument) for argument in expr.args)
         return f"guarded_angle({y}, {x})"
 
-    def _print_atan(self, expr):
-        """With its root below the fraction, so that no tangent leaves the range of numbers."""
-        divisors = [f for f in sp.Mul.make_args(expr.args[0]) if _is_root(f) and f.exp < 0]
-        denominator = 1 / sp.Mul(*divisors)
-        numerator = sp.Mul(*(f for f in sp.Mul.make_args(expr.args[0]) if f not in divisors))
-        return f"jax.numpy.arctan2({self._print(numerator)}, {self._print(denominator)})"
-
     def _print_Pow(self, expr, rational=False):  # noqa: FBT002  (SymPy's signature)
         return (
             self._print_Mul(expr) if _is_root(expr) else super()._print_Pow(expr, rational=rational)
