@@ -79,8 +79,10 @@ def onward(theta: Array, kappa: Array, kappa_dot: Array, weight: Array, rate: Ar
     sum is infinite with the right sign.
     """
     infinite, factor = jnp.isinf(kappa) & jnp.isinf(kappa_dot), weight * theta + rate
-    value = weight * back(kappa_dot, theta) + rate * jnp.where(infinite, 0.0, kappa)
-    return jnp.where(infinite, jnp.where(factor == 0, 0.0, factor * jnp.inf), value)
+    kappa, kappa_dot = (jnp.where(infinite, 0.0, moment) for moment in (kappa, kappa_dot))
+    value = weight * back(kappa_dot, theta) + rate * kappa
+    overflow = jnp.where(factor > 0, jnp.inf, jnp.where(factor < 0, -jnp.inf, 0.0))
+    return jnp.where(infinite, overflow, value)
 
 
 def entries(activation: Activation) -> int:

@@ -148,7 +148,8 @@ class FullyConnected(AbstractPairKernel):
         if sine2 is not None and self.layers.bias_variance is not None:
             squares = square_x, square_z, product
             sine2 = angles.after_bias(sine2, squares, scales.weight, scales.bias)
-        return _State(theta, *(scales.weight * a + scales.bias for a in moments), sine2)
+        sigma, var_x, var_z = (scales.weight * a + scales.bias for a in moments)
+        return _State(theta, sigma, var_x, var_z, sine2)
 
     def _pair_entries(self, shape: tuple[int, ...]) -> int:
         return max(*shape, entries(self.activation))

@@ -7,14 +7,21 @@ from functools import cache, partial
 import jax
 import jax.numpy as jnp
 import sympy as sp
-from jax.typing import ArrayLike
-from jaxtyping import Array, Num, Scalar
+from jaxtyping import Array, Scalar
 
 from flowkit.claim import Claim, Verdict
 from flowkit.lowering.activations import Function, scalar_function
 from flowkit.lowering.callables import lower
 from flowkit.lowering.gaps import determinant, guarded_angle, power_of_two
 from flowkit.lowering.printing import GuardedPrinter, compile_expressions
+from flowkit.lowering.ranges import (
+    Kappas,
+    Real,
+    below_the_mean,
+    times_powers,
+    within_range,
+    without_subnormal,
+)
 from flowkit.symbolic.duals import DualActivation
 from flowkit.symbolic.gaussian import COV, VAR_U, VAR_V, name_determinant
 from flowkit.symbolic.polar import HalfPowers
@@ -37,8 +44,6 @@ from flowkit.symbolic.scaling import (
 
 VARIANCES = (0.6, 0.9)  # at which a rule is checked
 
-Real = Num[ArrayLike, "..."]
-Kappas = Callable[..., tuple[Array, Array]]
 Mean = Callable[[Scalar, Scalar, Scalar], Scalar]
 
 
@@ -60,79 +65,21 @@ def _lower_dual(dual: DualActivation) -> Kappas:
             a, b = jnp.maximum(a, 1), jnp.maximum(b, 1)
         u, v, c = var_u / a / a, var_v / b / b, cov / a / b
         if homogeneous:
-            u, v, c = _without_subnormal(u, v, c)
+            u, v, c = without_subnormal(u, v, c)
         gap = determinant(u, v, c) if sine2 is None else sine2 * u * v
         if homogeneous and sine2 is None and resolution:
             gap = jnp.where(gap <= resolution * jnp.finfo(cov.dtype).eps * (u * v), 0.0, gap)
-        cov = _below_the_mean(var_u, var_v, cov) if exponential else cov
+        cov = below_the_mean(var_u, var_v, cov) if exponential else cov
         least = 2.0 ** -(jnp.finfo(cov.dtype).maxexp // 4)  # its sixth power is still a number
         small = (jnp.maximum(1 / factor, least) for factor in (a, b))
         values = function(var_u, var_v, cov, u, v, c, gap, *small)
         kappa, kappa_dot = (
-            _times_powers(value * jnp.ones_like(gap), (a, b), s.degrees)
+            times_powers(value * jnp.ones_like(gap), (a, b), s.degrees)
             for value, s in zip(values, scaled, strict=True)
         )
         return kappa, kappa_dot
 
-    return _within_range(kappas)
-
-
-def _without_subnormal(u: Array, v: Array, c: Array) -> tuple[Array, Array, Array]:
-    """Scaled moments; a variance which no power of two has made normal counts as 0.
-
-    The slope of an angle, x / (x^2 + y^2), would be 0 / 0 there.
-    """
-    least = jnp.finfo(c.dtype).tiny
-    vanish = (u < least) | (v < least)
-    u, v = (jnp.where(var < least, 0.0, var) for var in (u, v))
-    return u, v, jnp.where(vanish, c - jax.lax.stop_gradient(c), c)
-
-
-def _below_the_mean(var_u: Array, var_v: Array, cov: Array) -> Array:
-    """The covariance, at most the mean variance in size, where rounding has taken it beyond.
-
-    A bounded function has exponents below 0 then, instead of some that grow with the variances.
-    """
-    mean = var_u / 2 + var_v / 2
-    return cov + jax.lax.stop_gradient(jnp.clip(cov, -mean, mean) - cov)
-
-
-def _times_powers(value: Array, factors: tuple[Array, Array], degrees: tuple[int, int]) -> Array:
-    """Multiply by both factors in turn, lest a power overflow where the product does not."""
-    for i in range(max(map(abs, degrees))):
-        for factor, degree in zip(factors, degrees, strict=True):
-            if i < abs(degree):
-                value = value * factor if degree > 0 else value / factor
-    return value
-
-
-def _within_range(kappas: Kappas) -> Kappas:
-    """Numbers of any kind as arrays of one rank; infinite values where a variance is infinite."""
-
-    def bounded(
-        var_u: Real, var_v: Real, cov: Real, sine2: Real | None = None, *, resolution: float = 0.0
-    ) -> tuple[Array, Array]:
-        u, v, c, *angle = _floats(var_u, var_v, cov, *(() if sine2 is None else (sine2,)))
-        infinite = jnp.isinf(u) | jnp.isinf(v)
-        u, v = (jnp.where(jnp.isinf(var), 1.0, var) for var in (u, v))
-        c = jnp.where(infinite, 0.0, c)
-        kappa, kappa_dot = kappas(u, v, c, angle[0] if angle else None, resolution)
-        return jnp.where(infinite, jnp.inf, kappa), jnp.where(infinite, jnp.inf, kappa_dot)
-
-    return bounded
-
-
-def as_floats(*values: Real) -> list[Array]:
-    """Arrays of one shape, integers as floats."""
-    return jnp.broadcast_arrays(*_floats(*values))
-
-
-def _floats(*values: Real) -> list[Array]:
-    """Arrays with as many axes each, integers as floats; not yet repeated along any axis."""
-    arrays = [jnp.asarray(x) for x in values]
-    rank = max(x.ndim for x in arrays)
-    arrays = [x.reshape((1,) * (rank - x.ndim) + x.shape) for x in arrays]
-    return [x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float) for x in arrays]
+    return within_range(kappas)
 
 
 @lower.register
@@ -148,7 +95,7 @@ def _lower_quadrature(dual: QuadratureDual) -> Kappas:
     def kappas(var_u: Array, var_v: Array, cov: Array, *_: object) -> tuple[Array, Array]:
         return kappa(var_u, var_v, cov), kappa_dot(var_u, var_v, cov)
 
-    return _within_range(kappas)
+    return within_range(kappas)
 
 
 def quadrature_error(dual: QuadratureDual, var_u: Real, var_v: Real, cov: Real) -> Array:

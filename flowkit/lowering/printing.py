@@ -120,7 +120,7 @@ class GuardedPrinter(Printer):
         for kind, name in ((sp.sinh, "damped_sinh"), (sp.cosh, "damped_cosh")):
             if waves := [f for f in factors if isinstance(f, kind)]:
                 return self._damped(expr, waves[0], name)
-        halves = [f for f in factors if _is_root(f)]
+        halves = [f for f in factors if isinstance(f, sp.Pow) and _is_root(f)]
         under = lambda exponent: [f for f in halves if f.exp == exponent]
         roots, divisors = under(sp.S.Half), under(-sp.S.Half)
         rest = sp.Mul(*(f for f in factors if f not in halves))
