@@ -45,8 +45,9 @@ class AbstractKernelEstimator(BaseEstimator, abc.ABC):
     def _fit_outputs(self, rows: Rows, y: Outputs) -> None:
         """Solve the flow of numeric targets.
 
-        Near parallel inputs kernel values are exact only to the square root of the rounding unit,
-        where the slope of kappa_dot is infinite: so far below zero an eigenvalue may lie.
+        Of nearly parallel images, and of inputs in a kernel that is not ours, angles may be exact
+        only to the square root of the rounding unit, and kernel values with them, where the slope
+        of kappa_dot is infinite: so far below zero an eigenvalue may lie.
         """
         self.X_fit_ = rows
         gram = rows if self._is_precomputed else self._gram(rows)

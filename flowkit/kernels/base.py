@@ -140,9 +140,10 @@ def _values_of_pairs(
     columns: Int[ArrayLike, " pairs"],
     kind: Kind,
 ) -> Float[Array, " pairs"]:
-    """The values, a batch at a time."""
+    """The values, a batch at a time; infinite where opposite infinities met on the way."""
     which = KINDS.index(kind)
-    value = lambda pair: kernel._pair(x[pair[0]], z[pair[1]])[which]
+    unnamed = lambda pair: kernel._pair(x[pair[0]], z[pair[1]])[which]
+    value = lambda pair: jnp.nan_to_num(unnamed(pair), nan=jnp.inf, posinf=jnp.inf, neginf=-jnp.inf)
     batch = max(1, _ENTRIES_AT_ONCE // kernel._pair_entries(x.shape[1:]))
     return jax.lax.map(value, (jnp.asarray(rows), jnp.asarray(columns)), batch_size=batch)
 

@@ -5,7 +5,7 @@ two (height width height width: of all pairs).
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -96,6 +96,22 @@ def pooled(values: Covariances, window: Pair) -> Covariances:
 def of_each_position(values: Covariances) -> Float[Array, "height width"]:
     """The covariances of positions with themselves."""
     return values if values.ndim == 2 else jnp.einsum("abab->ab", values)
+
+
+def check_filter(size: Size) -> None:
+    """Refuse a filter without a middle."""
+    for side in pair_of("filter_size", size):
+        check_integer("filter_size", side, least=1)
+        if side % 2 == 0:
+            raise ValueError(f"Argument `filter_size` must be odd, but it is `{size}`.")
+
+
+def check_padding(padding: str) -> None:
+    """Refuse an unknown padding."""
+    if padding not in get_args(Padding):
+        raise ValueError(
+            f"Argument `padding` must be `zero`, `circular` or `valid`, but it is `{padding!r}`."
+        )
 
 
 def for_each_layer(name: str, sizes: Sizes, count: int) -> tuple[Pair, ...]:

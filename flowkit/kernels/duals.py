@@ -1,15 +1,15 @@
 """Gaussian expectations of activations as numbers, from the lowered duals."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Num
 
 from flowkit.lowering import lower
 from flowkit.symbolic.duals import Activation, dual
-from flowkit.symbolic.polar import HalfPowers
 from flowkit.symbolic.quadrature import QuadratureDual
+
+_RESOLUTION = 16.0  # units of the last place by which correlations may be wrong
 
 
 def expectation(
@@ -45,29 +45,26 @@ def expectation(
     )
 
 
-def moments(activation: Activation, var_u: Array, var_v: Array, cov: Array) -> tuple[Array, Array]:
-    """E[s(u) s(v)] and E[s'(u) s'(v)], for s homogeneous on each side of 0 at any scale.
+def moments(
+    activation: Activation, var_u: Array, var_v: Array, cov: Array, sine2: Array | None = None
+) -> tuple[Array, Array]:
+    """E[s(u) s(v)] and E[s'(u) s'(v)] where the moments of u and v come out of a calculation.
 
-    The product of both variances leaves the range of float32 where they pass 1e19. Half powers of
-    degree n allow to divide u and v by powers of two, which costs no rounding, and to multiply the
-    moments by the n-th and (n - 1)-th powers of both.
+    Rounding moves a correlation of 1 by a few units eps of the last place, and that an angle of 0
+    by their root. With a kink in s the angle enters as it is, so without further knowledge one
+    below sqrt(16 eps) counts as 0.
 
     Args:
         activation: What `flowkit.symbolic.dual` takes: a name, an expression, a function, a dual.
         var_u: Variance of u.
         var_v: Variance of v.
         cov: Covariance of u and v.
+        sine2: 1 - correlation^2, where it is known better than from these three.
 
     Returns:
         Both expectations.
     """
-    found = dual(activation)
-    if not isinstance(found.function, HalfPowers):
-        return lower(found)(var_u, var_v, cov)
-    a, b = _power_of_two(var_u), _power_of_two(var_v)
-    kappa, kappa_dot = lower(found)(var_u / a / a, var_v / b / b, cov / a / b)
-    degree = found.function.degree
-    return kappa * a**degree * b**degree, kappa_dot * a ** (degree - 1) * b ** (degree - 1)
+    return lower(dual(activation))(var_u, var_v, cov, sine2, resolution=_RESOLUTION)
 
 
 def back(kappa_dot: Array, theta: Array) -> Array:
@@ -75,12 +72,17 @@ def back(kappa_dot: Array, theta: Array) -> Array:
     return jnp.where((theta == 0) & jnp.isinf(kappa_dot), 0.0, kappa_dot) * theta
 
 
-def _power_of_two(variance: Array) -> Array:
-    """The power of two next to the deviation; 1 for variance 0."""
-    deviation = jnp.sqrt(jax.lax.stop_gradient(variance))
-    limits = jnp.finfo(variance.dtype)
-    power = jax.lax.reduce_precision(deviation, exponent_bits=limits.nexp, mantissa_bits=0)
-    return jnp.where(power > 0, power, 1.0)
+def onward(theta: Array, kappa: Array, kappa_dot: Array, weight: Array, rate: Array) -> Array:
+    """The tangent kernel of the next layer, weight E[s'(u) s'(v)] Theta + rate E[s(u) s(v)].
+
+    Where both expectations overflow they count as equal, as those of an exponential are: then the
+    sum is infinite with the right sign.
+    """
+    infinite, factor = jnp.isinf(kappa) & jnp.isinf(kappa_dot), weight * theta + rate
+    kappa, kappa_dot = (jnp.where(infinite, 0.0, moment) for moment in (kappa, kappa_dot))
+    value = weight * back(kappa_dot, theta) + rate * kappa
+    overflow = jnp.where(factor > 0, jnp.inf, jnp.where(factor < 0, -jnp.inf, 0.0))
+    return jnp.where(infinite, overflow, value)
 
 
 def entries(activation: Activation) -> int:

@@ -1,19 +1,28 @@
 """The kernels of infinitely wide fully connected networks."""
 
 from collections.abc import Collection
-from typing import ClassVar, final
+from typing import ClassVar, NamedTuple, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Scalar
 
+from flowkit.kernels import angles
 from flowkit.kernels.base import AbstractPairKernel, equal_inputs
-from flowkit.kernels.duals import back, entries
-from flowkit.kernels.layers import Layers, Variance, check_integer
+from flowkit.kernels.duals import entries, onward
+from flowkit.kernels.layers import Layers, LayerScales, Variance, check_integer
 from flowkit.symbolic.duals import Activation
 
-_State = tuple[Scalar, Scalar, Scalar, Scalar]
+
+class _State(NamedTuple):
+    """Before an activation: Theta, Sigma, Sigma of each input with itself, and the angle."""
+
+    theta: Scalar
+    sigma: Scalar
+    var_x: Scalar
+    var_z: Scalar
+    sine2: Scalar | None
 
 
 @final
@@ -31,9 +40,12 @@ class FullyConnected(AbstractPairKernel):
     itself is depth (for the ReLU). The NTK drives du/dt = -K (u - y) under 1/2 the sum of squares.
     `flowkit.kernels` has the table of conventions and parametrizations.
 
-    Any scale is safe for a ReLU and its like: only a value which itself cannot be represented
-    overflows or vanishes. With other activations variances must stay below about 1e6 in float32 and
-    1e15 in float64. A step or sign has an infinite NTK of an input with itself.
+    Any scale is safe at which the squared norm of an input is a number: only a value which itself
+    cannot be represented overflows or vanishes, and one that overflows is infinite, never nan. So
+    are gradients of finite values, up to variances of 1e120 (1e15 in float32). A step or sign has
+    an infinite NTK of an input with itself. For the ReLU and its like angles are exact to rounding,
+    however small: Gram matrices of parallel and of nearly parallel inputs are positive semidefinite
+    to rounding.
 
     Attributes:
         depth: The number of weight layers.
@@ -101,23 +113,44 @@ class FullyConnected(AbstractPairKernel):
         self, x: Float[Array, " features"], z: Float[Array, " features"]
     ) -> tuple[Scalar, Scalar]:
         layers, same = self.layers, equal_inputs(x, z)
-        first = layers.first(len(x), x.dtype)
 
         def hidden_layer(h: Int[Array, ""], state: _State) -> _State:
-            theta, sigma, var_x, var_z = state
+            theta, sigma, var_x, var_z, sine2 = state
             var_x, var_z = (jnp.where(same, sigma, var) for var in (var_x, var_z))
             layer = layers.next(h + 1, x.dtype)
-            m, m_dot = layers.moments(var_x, var_z, sigma)
+            m, m_dot = layers.moments(var_x, var_z, sigma, sine2)
             m_x, m_z = (layers.moments(var, var, var)[0] for var in (var_x, var_z))
-            theta = layer.weight * back(m_dot, theta) + layer.weight_rate * m + layer.bias_rate
-            sigma, var_x, var_z = (layer.weight * a + layer.bias for a in (m, m_x, m_z))
-            return theta, sigma, var_x, var_z
+            if sine2 is not None:
+                sine2 = angles.after_activation(self.activation, sine2, (var_x, var_z, sigma))
+            theta = onward(theta, m, m_dot, layer.weight, layer.weight_rate) + layer.bias_rate
+            return self._affine(layer, theta, sine2, (m, m_x, m_z))
 
-        product, *squares = _inner(x, z), _inner(x, x), _inner(z, z)
-        theta = first.weight_rate * product + first.bias_rate
-        start = theta, *(first.weight * a + first.bias for a in (product, *squares))
-        theta, sigma, _, _ = jax.lax.fori_loop(1, self.depth, hidden_layer, start)
+        theta, sigma, *_ = jax.lax.fori_loop(1, self.depth, hidden_layer, self._first(x, z))
         return theta, sigma
+
+    def _first(self, x: Float[Array, " features"], z: Float[Array, " features"]) -> _State:
+        """The layer of the inputs."""
+        scales = self.layers.first(len(x), x.dtype)
+        product, square_x, square_z = _inner(x, z), _inner(x, x), _inner(z, z)
+        known = angles.has_angle(self.activation)
+        sine2 = angles.between(x, z, square_x, square_z) if known else None
+        theta = scales.weight_rate * product + scales.bias_rate
+        return self._affine(scales, theta, sine2, (product, square_x, square_z))
+
+    def _affine(
+        self,
+        scales: LayerScales,
+        theta: Scalar,
+        sine2: Scalar | None,
+        moments: tuple[Scalar, Scalar, Scalar],
+    ) -> _State:
+        """Weights and biases of a layer on the moments that enter: Sigma, and the angle."""
+        product, square_x, square_z = moments
+        if sine2 is not None and self.layers.bias_variance is not None:
+            squares = square_x, square_z, product
+            sine2 = angles.after_bias(sine2, squares, scales.weight, scales.bias)
+        sigma, var_x, var_z = (scales.weight * a + scales.bias for a in moments)
+        return _State(theta, sigma, var_x, var_z, sine2)
 
     def _pair_entries(self, shape: tuple[int, ...]) -> int:
         return max(*shape, entries(self.activation))

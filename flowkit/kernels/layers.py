@@ -132,9 +132,11 @@ class Layers(eqx.Module):
         one = jnp.ones((), dtype)
         return 1 / self.moments(one, one, one)[0]
 
-    def moments(self, var_u: Array, var_v: Array, cov: Array) -> tuple[Array, Array]:
-        """E[s(u) s(v)] and E[s'(u) s'(v)]."""
-        return moments(self.activation, var_u, var_v, cov)
+    def moments(
+        self, var_u: Array, var_v: Array, cov: Array, sine2: Array | None = None
+    ) -> tuple[Array, Array]:
+        """E[s(u) s(v)] and E[s'(u) s'(v)]; of the angle see `duals.moments`."""
+        return moments(self.activation, var_u, var_v, cov, sine2)
 
 
 def _variance(name: str, value: Variance) -> Float[Array, ""] | None:

@@ -17,7 +17,7 @@ REDUCED = 2**0.5 - 1  # tan(pi / 8): angles beyond it are measured from pi / 4
 DIGITS = 40  # in which the polynomial is fitted
 TERMS = {np.dtype(np.float64): 12, np.dtype(np.float32): 6}
 
-Reals = Float[Array, "*shape"]
+Reals = Float[Array, "..."]
 
 
 @jax.custom_jvp

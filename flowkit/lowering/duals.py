@@ -6,16 +6,25 @@ from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
-from jaxtyping import Array, Num, Scalar
+import sympy as sp
+from jaxtyping import Array, Scalar
 
 from flowkit.claim import Claim, Verdict
 from flowkit.lowering.activations import Function, scalar_function
 from flowkit.lowering.callables import lower
-from flowkit.lowering.gaps import determinant, guarded_angle
+from flowkit.lowering.gaps import determinant, guarded_angle, power_of_two
 from flowkit.lowering.printing import GuardedPrinter, compile_expressions
+from flowkit.lowering.ranges import (
+    Kappas,
+    Real,
+    below_the_mean,
+    times_powers,
+    within_range,
+    without_subnormal,
+)
 from flowkit.symbolic.duals import DualActivation
-from flowkit.symbolic.gaussian import COV, GAP, VAR_U, VAR_V, name_determinant
+from flowkit.symbolic.gaussian import COV, VAR_U, VAR_V, name_determinant
+from flowkit.symbolic.polar import HalfPowers
 from flowkit.symbolic.quadrature import (
     NODES,
     QuadratureDual,
@@ -23,35 +32,54 @@ from flowkit.symbolic.quadrature import (
     radial_rule,
     sector_rule,
 )
+from flowkit.symbolic.scaling import (
+    SCALED_COV,
+    SCALED_GAP,
+    SCALED_U,
+    SCALED_V,
+    SMALL_U,
+    SMALL_V,
+    scale,
+)
 
 VARIANCES = (0.6, 0.9)  # at which a rule is checked
 
-Real = Num[ArrayLike, "..."]
-Kappas = Callable[[Real, Real, Real], tuple[Array, Array]]
 Mean = Callable[[Scalar, Scalar, Scalar], Scalar]
 
 
 @lower.register
 @cache
 def _lower_dual(dual: DualActivation) -> Kappas:
-    expressions = [name_determinant(e) for e in (dual.kappa, dual.kappa_dot)]
-    arguments = (VAR_U, VAR_V, COV, GAP)
-    function = compile_expressions(arguments, expressions, GuardedPrinter)
+    scaled = [scale(name_determinant(e)) for e in (dual.kappa, dual.kappa_dot)]
+    unscaled = (VAR_U, VAR_V, COV)
+    arguments = (*unscaled, SCALED_U, SCALED_V, SCALED_COV, SCALED_GAP, SMALL_U, SMALL_V)
+    function = compile_expressions(arguments, [s.expression for s in scaled], GuardedPrinter)
+    homogeneous = isinstance(dual.function, HalfPowers)
+    exponential = any(s.expression.has(sp.exp) for s in scaled)
 
-    def kappas(var_u: Real, var_v: Real, cov: Real) -> tuple[Array, Array]:
-        arrays = as_floats(var_u, var_v, cov)
-        values = function(*arrays, determinant(*arrays))
-        kappa, kappa_dot = (value * jnp.ones_like(arrays[2]) for value in values)
+    def kappas(
+        var_u: Array, var_v: Array, cov: Array, sine2: Array | None, resolution: float
+    ) -> tuple[Array, Array]:
+        a, b = power_of_two(var_u), power_of_two(var_v)
+        if not homogeneous:
+            a, b = jnp.maximum(a, 1), jnp.maximum(b, 1)
+        u, v, c = var_u / a / a, var_v / b / b, cov / a / b
+        if homogeneous:
+            u, v, c = without_subnormal(u, v, c)
+        gap = determinant(u, v, c) if sine2 is None else sine2 * u * v
+        if homogeneous and sine2 is None and resolution:
+            gap = jnp.where(gap <= resolution * jnp.finfo(cov.dtype).eps * (u * v), 0.0, gap)
+        cov = below_the_mean(var_u, var_v, cov) if exponential else cov
+        least = 2.0 ** -(jnp.finfo(cov.dtype).maxexp // 4)  # its sixth power is still a number
+        small = (jnp.maximum(1 / factor, least) for factor in (a, b))
+        values = function(var_u, var_v, cov, u, v, c, gap, *small)
+        kappa, kappa_dot = (
+            times_powers(value * jnp.ones_like(gap), (a, b), s.degrees)
+            for value, s in zip(values, scaled, strict=True)
+        )
         return kappa, kappa_dot
 
-    return kappas
-
-
-def as_floats(*values: Real) -> list[Array]:
-    """Arrays of one shape, integers as floats."""
-    arrays = (jnp.asarray(x) for x in values)
-    floats = (x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float) for x in arrays)
-    return jnp.broadcast_arrays(*floats)
+    return within_range(kappas)
 
 
 @lower.register
@@ -64,11 +92,10 @@ def _lower_quadrature(dual: QuadratureDual) -> Kappas:
     kappa_dot = jnp.vectorize(_mean(slope, slope, rule, kinked=dual.kinked))
 
     @jax.jit  # or the loops over nodes would be compiled anew in each call
-    def kappas(var_u: Real, var_v: Real, cov: Real) -> tuple[Array, Array]:
-        arrays = as_floats(var_u, var_v, cov)
-        return kappa(*arrays), kappa_dot(*arrays)
+    def kappas(var_u: Array, var_v: Array, cov: Array, *_: object) -> tuple[Array, Array]:
+        return kappa(var_u, var_v, cov), kappa_dot(var_u, var_v, cov)
 
-    return kappas
+    return within_range(kappas)
 
 
 def quadrature_error(dual: QuadratureDual, var_u: Real, var_v: Real, cov: Real) -> Array:
@@ -210,5 +237,7 @@ def _polar(
 def _deviations_and_half_angle(
     var_u: Scalar, var_v: Scalar, cov: Scalar
 ) -> tuple[Scalar, Scalar, Scalar]:
-    angle = guarded_angle(jnp.sqrt(determinant(var_u, var_v, cov)), cov)
+    a, b = power_of_two(var_u), power_of_two(var_v)
+    scaled = cov / a / b
+    angle = guarded_angle(jnp.sqrt(determinant(var_u / a / a, var_v / b / b, scaled)), scaled)
     return jnp.sqrt(var_u), jnp.sqrt(var_v), angle / 2

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from flowkit.lowering.angles import upper_angle
 
-Reals = Float[Array, "*shape"]
+Reals = Float[Array, "..."]
 
 
 @jax.custom_jvp
@@ -43,6 +43,17 @@ def _halves(x: Reals) -> tuple[Reals, Reals]:
     kind = jnp.finfo(x.dtype)
     high = jax.lax.reduce_precision(x, exponent_bits=kind.nexp, mantissa_bits=kind.nmant // 2 - 1)
     return high, x - high
+
+
+def power_of_two(variance: Reals) -> Reals:
+    """The power of two next to the deviation, by which a division is exact; 1 for variance 0.
+
+    Variances below the least normal number count as 0 here, for many devices flush them to zero.
+    """
+    limits = jnp.finfo(variance.dtype)
+    normal = variance >= limits.tiny
+    deviation = jnp.sqrt(jnp.where(normal, jax.lax.stop_gradient(variance), 1.0))
+    return jax.lax.reduce_precision(deviation, exponent_bits=limits.nexp, mantissa_bits=0)
 
 
 def guarded_root(x: Array, at_zero: float) -> Array:

@@ -111,21 +111,28 @@ class GuardedPrinter(Printer):
         return f"guarded_angle({y}, {x})"
 
     def _print_Pow(self, expr, rational=False):  # noqa: FBT002  (SymPy's signature)
-        half = abs(expr.exp) == sp.S.Half
-        return self._print_Mul(expr) if half else super()._print_Pow(expr, rational=rational)
+        return (
+            self._print_Mul(expr) if _is_root(expr) else super()._print_Pow(expr, rational=rational)
+        )
 
     def _print_Mul(self, expr):
         factors = sp.Mul.make_args(expr)
         for kind, name in ((sp.sinh, "damped_sinh"), (sp.cosh, "damped_cosh")):
             if waves := [f for f in factors if isinstance(f, kind)]:
                 return self._damped(expr, waves[0], name)
-        under = lambda exponent: [f for f in factors if isinstance(f, sp.Pow) and f.exp == exponent]
+        halves = [f for f in factors if isinstance(f, sp.Pow) and _is_root(f)]
+        under = lambda exponent: [f for f in halves if f.exp == exponent]
         roots, divisors = under(sp.S.Half), under(-sp.S.Half)
-        rest = sp.Mul(*(f for f in factors if f not in roots + divisors))
+        rest = sp.Mul(*(f for f in factors if f not in halves))
         product = lambda powers: "*".join(f"({self._print(p.base)})" for p in powers)
         text = f"({super()._print_Mul(rest) if rest.is_Mul else self._print(rest)})"
         text += f"*guarded_root({product(roots)}, 0.0)" if roots else ""
-        return text + (f"*guarded_inverse_root({product(divisors)})" if divisors else "")
+        text += f"*guarded_inverse_root({product(divisors)})" if divisors else ""
+        for power in halves:  # a root to the third: its derivatives overflow later
+            if abs(power.exp) != sp.S.Half:
+                sign = 1 if power.exp > 0 else -1
+                text += f"*({self._print(sp.sqrt(power.base) ** sign)})**{abs(power.exp.p)}"
+        return text
 
     def _damped(self, expr: sp.Expr, wave: sp.Expr, name: str) -> str:
         """A product with e^exponent and sinh(x) or cosh(x), these two in one call."""
@@ -135,6 +142,11 @@ class GuardedPrinter(Printer):
         rest = sp.Mul(*(f for f in factors if f != wave and f not in decays))
         call = f"{name}({self._print(exponent)}, {self._print(argument)})"
         return call if rest == 1 else f"({self._print(rest)})*{call}"
+
+
+def _is_root(factor: sp.Basic) -> bool:
+    exponent = factor.exp if isinstance(factor, sp.Pow) else sp.S.One
+    return isinstance(exponent, sp.Rational) and exponent.q == 2
 
 
 def compile_expressions(

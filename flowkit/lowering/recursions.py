@@ -6,8 +6,8 @@ from functools import cache
 from jaxtyping import Array
 
 from flowkit.lowering.callables import lower
-from flowkit.lowering.duals import Real, as_floats
 from flowkit.lowering.printing import GuardedPrinter, compile_expressions
+from flowkit.lowering.ranges import Real, as_floats
 from flowkit.symbolic.gaussian import COV, VAR_U, VAR_V
 from flowkit.symbolic.kernel_recursions import KernelRecursion
 

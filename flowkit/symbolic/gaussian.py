@@ -16,8 +16,18 @@ GAP = sp.Symbol("gap", nonnegative=True)
 
 
 def name_determinant(expression: sp.Expr) -> sp.Expr:
-    """Write the symbol `GAP` for var_u var_v - cov^2 wherever an expression holds it as such."""
-    return expression.xreplace({DETERMINANT: GAP})
+    """Write the symbol `GAP` for var_u var_v - cov^2 in each polynomial which that shortens."""
+    if not expression.args:
+        return expression
+    expression = expression.func(*map(name_determinant, expression.args))
+    if not (expression.is_Add and expression.is_polynomial(VAR_U, VAR_V, COV)):
+        return expression
+    powers = sp.Poly(expression, COV).terms()
+    halves = [(c, *divmod(power, 2)) for (power,), c in powers]
+    reduced = sum(c * COV**odd * (VAR_U * VAR_V - GAP) ** half for c, half, odd in halves)
+    count = lambda polynomial: len(sp.Add.make_args(polynomial))
+    reduced, expanded = sp.expand(reduced), sp.expand(expression)
+    return reduced if count(reduced) < count(expanded) else expression
 
 
 @dataclass(frozen=True)

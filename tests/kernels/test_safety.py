@@ -135,15 +135,49 @@ def test_large_images_and_biases_survive_in_single_precision():
 def test_no_activation_gives_nan(activation, dtype):
     x = np.array(inputs(2, (3,)))
     x = np.stack([x[0], x[0], -x[0], 0 * x[0], x[0] * (1 + 1e-7), x[1], 1e-9 * x[1], 4 * x[1]])
-    x = x[:-1] if activation == "exp" else x  # e^(e^x) of the last is beyond all numbers
     kernel = FullyConnected(3, activation)
     gram = kernel.gram(x.astype(dtype))
-    smooth = activation not in ("step", "sign")  # a jump has an infinite slope at equal inputs
-    if smooth:
-        assert jnp.isfinite(gram).all()
+    if activation not in ("step", "sign", "exp"):  # a jump has an infinite slope at equal inputs,
+        assert jnp.isfinite(gram).all()  # and e^(e^x) of the last is beyond all numbers
+    assert not jnp.isnan(gram).any()
+    if activation not in ("step", "sign"):
+        x = x[:-1] if activation == "exp" else x
         slope = jax.grad(lambda x: kernel.gram(x, kind="nngp").sum())(jnp.asarray(x, dtype))
         assert jnp.isfinite(slope).all()
-    assert not jnp.isnan(gram).any()
+
+
+@pytest.mark.parametrize("activation", [n for n in ACTIVATIONS if n not in ("step", "sign")])
+def test_no_activation_gives_nan_at_any_scale(activation):
+    x = np.array(inputs(4, (3,)))
+    x = np.stack([x[0], -x[0], 0 * x[0], x[0] * (1 + 1e-7), x[1], x[2]])
+    kernel = FullyConnected(3, activation)
+    for scale in (1e-150, 1e-12, 1e12, 1e50, 1e75):
+        scaled = jnp.asarray(x * np.array([scale] * 5 + [1.0])[:, None])
+        gram = kernel.gram(scaled)
+        assert not jnp.isnan(gram).any()
+        if activation not in ("exp", "hermite"):  # values of both grow beyond all numbers
+            assert jnp.isfinite(gram).all()
+            kind = "nngp" if scale > 1e60 else "ntk"  # of a GELU, products of derivatives overflow
+            slope = jax.grad(lambda x, kind=kind: kernel.gram(x, kind=kind).sum())(scaled)
+            assert jnp.isfinite(slope).all()
+
+
+def test_a_large_gelu_is_a_relu():
+    x = np.array(inputs(4, (3,)))
+    variances = {"weight_variance": 2.0, "bias_variance": 0.0}
+    for kind in ("ntk", "nngp"):
+        gelu, relu = (FullyConnected(4, name, **variances) for name in ("gelu", "relu"))
+        large = gelu.gram(1e50 * x, kind=kind) / 1e100
+        np.testing.assert_allclose(large, relu.gram(x, kind=kind), rtol=1e-12)
+
+
+def test_an_exponential_overflows_with_the_sign_of_its_kernel():
+    kernel = FullyConnected(2, "exp", weight_variance=1.0)  # (1 + x . z) e^{|x + z|^2 / 2}
+    x, z = np.array([4.0, 0.0]), np.array([[1.0, 0.0], [-0.1, 0.0], [-0.25, 0.0], [-1.0, 9.0]])
+    truth = (1 + z @ x) * np.exp(((x + z) ** 2).sum(-1) / 2)
+    np.testing.assert_allclose(kernel.gram(x[None], z)[0], truth, rtol=1e-12, atol=1e-10)
+    z[:, 1] = 100
+    np.testing.assert_array_equal(kernel.gram(x[None], z)[0], [np.inf, np.inf, 0, -np.inf])
 
 
 @pytest.mark.parametrize("depth", [3, pytest.param(11, marks=pytest.mark.slow)])
