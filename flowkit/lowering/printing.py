@@ -131,7 +131,7 @@ class GuardedPrinter(Printer):
         for power in halves:  # a root to the third: its derivatives overflow later
             if abs(power.exp) != sp.S.Half:
                 sign = 1 if power.exp > 0 else -1
-                text += f"*({self._print(sp.sqrt(power.base) ** sign)})**{abs(power.exp.p)}"
+                text += f"*({self._print(sp.sqrt(power.base) ** sign)})**{abs(2 * power.exp)}"
         return text
 
     def _damped(self, expr: sp.Expr, wave: sp.Expr, name: str) -> str:

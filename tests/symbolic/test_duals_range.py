@@ -54,7 +54,8 @@ def test_values_are_right_wherever_a_number_holds_them(name):
     kept = np.isin(places[:2], [1e-300, 1e-12, 1.0, 1e100, 1e150]).all(0)
     places = places[:, kept]
     values = np.asarray(jnp.stack(lower(found)(*map(jnp.asarray, places))))
-    spread = [exact(found.kappa, u, u, u) * exact(found.kappa, v, v, v) for u, v, _ in places.T]
+    sizes = {v: exact(found.kappa, v, v, v) or mpmath.mpf(0) for v in places[:2].ravel()}
+    spread = [sizes[u] * sizes[v] for u, v, _ in places.T]
     for which, expression in enumerate((found.kappa, found.kappa_dot)):
         for place, value, size in zip(places.T, values[which], spread, strict=True):
             truth = exact(expression, *place)
