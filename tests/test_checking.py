@@ -1,5 +1,6 @@
 """Claims are checked in several processes as they are in one."""
 
+import os
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 
@@ -25,6 +26,26 @@ def test_a_process_that_dies_fails_its_claims():
     (entry,) = checking._entries(all_claims()[:1], future)
     assert not entry.verdict.passed
     assert "BrokenProcessPool: killed" in entry.verdict.measured
+
+
+def test_new_processes_compile_quickly(monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    with checking._compiling_quickly():
+        assert os.environ["XLA_FLAGS"].startswith("--xla_cpu_use_fusion_emitters=false --")
+    assert "XLA_FLAGS" not in os.environ
+
+
+def test_a_compiler_that_refuses_an_option_is_not_given_it(monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    monkeypatch.setattr(checking, "COMPILER_OPTIONS", {"xla_option_of_another_version": 1})
+    with checking._compiling_quickly():
+        assert os.environ["XLA_FLAGS"] == ""
+
+
+def test_the_environment_decides_how_processes_compile(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=")
+    with checking._compiling_quickly():
+        assert os.environ["XLA_FLAGS"] == "--xla_dump_to="
 
 
 def test_there_is_at_least_one_process():

@@ -1,17 +1,22 @@
 """Checking claims one after another, or those of the catalogue in several processes at once."""
 
 import multiprocessing
+import os
 import time
 import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 
 import jax
 
 from flowkit.claim import Claim, Verdict
 from flowkit.claims.catalogue import all_claims, themes
 from flowkit.report import Entry
+
+# Halve the compilation on a CPU; what is compiled runs as fast.
+COMPILER_OPTIONS = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
 
 
 def check_in_turn(claims: Sequence[Claim]) -> Iterator[Entry]:
@@ -39,7 +44,10 @@ def check_in_processes(claims: Sequence[Claim], *, quick: bool, jobs: int) -> It
     groups = [[claim.name for claim in theme] for theme in themes(quick=quick)]
     groups = [[name for name in group if name in asked] for group in groups]
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_use_float64) as pool:
+    with (
+        _compiling_quickly(),
+        ProcessPoolExecutor(jobs, mp_context=context, initializer=_use_float64) as pool,
+    ):
         futures = {pool.submit(_check_names, group, quick): group for group in groups if group}
         try:
             for future in as_completed(futures):
@@ -55,6 +63,31 @@ def _entries(claims: Sequence[Claim], future: Future) -> list[Entry]:
     except BrokenProcessPool as error:
         verdict, broke_at = _broken(error), traceback.format_exc()
         return [Entry(claim, verdict, 0.0, broke_at) for claim in claims]
+
+
+@contextmanager
+def _compiling_quickly() -> Iterator[None]:
+    """Have processes that are started here compile quickly, unless the environment says how."""
+    before = os.environ.get("XLA_FLAGS")
+    if before is None:
+        os.environ["XLA_FLAGS"] = _known_flags()
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["XLA_FLAGS"]
+
+
+def _known_flags() -> str:
+    """The compiler options as flags, or none where this version of XLA refuses them.
+
+    A process that starts with a flag that it does not know would abort.
+    """
+    try:
+        jax.jit(lambda x: x).lower(0.0).compile(compiler_options=COMPILER_OPTIONS)
+    except jax.errors.JaxRuntimeError:
+        return ""
+    return " ".join(f"--{name}={value}".lower() for name, value in COMPILER_OPTIONS.items())
 
 
 def _use_float64() -> None:
