@@ -78,6 +78,7 @@ def test_a_law_that_is_not_conserved_breaks_balancedness(monkeypatch):
     assert not _check("balancedness").passed
 
 
+@pytest.mark.slow
 def test_a_coarse_flow_breaks_the_conserved_drift(monkeypatch):
     """The bound is ten times the tolerance that is claimed, not the one that is used."""
     right = training.integrate
@@ -86,11 +87,13 @@ def test_a_coarse_flow_breaks_the_conserved_drift(monkeypatch):
     assert not _check("conserved drift").passed
 
 
+@pytest.mark.slow
 def test_a_large_start_breaks_the_recovery_of_low_rank(monkeypatch):
     monkeypatch.setattr(completion, "SCALE", 1.0)
     assert not _check("depth recovers low rank").passed
 
 
+@pytest.mark.slow
 def test_a_shallow_network_breaks_the_completion_of_temperatures(monkeypatch):
     right = completion._complete
     monkeypatch.setattr(completion, "_complete", lambda split, depth: right(split, 1))
@@ -159,6 +162,7 @@ def test_a_larger_scale_breaks_rank_before_norm(monkeypatch):
     assert not implicit_bias._check_greedy().passed
 
 
+@pytest.mark.slow
 def test_a_coarse_flow_breaks_the_tail(monkeypatch):
     right = stiffness.integrate
     coarse = lambda *arguments, rtol, **options: right(*arguments, rtol=1e3 * rtol, **options)

@@ -203,7 +203,7 @@ def test_bad_depth_is_refused(make, depth):
         make(depth)
 
 
-@pytest.mark.parametrize("depth", range(1, 7))
+@pytest.mark.parametrize("depth", [*range(1, 5), pytest.param(5, marks=pytest.mark.slow), 6])
 def test_mode_solutions_solve_the_flow(depth):
     solution = mode_solution(depth)
     slope = solution.time.diff(VALUE).subs({VALUE: 0.7, TARGET: 2.0, START: 0.1})

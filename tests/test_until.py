@@ -24,6 +24,7 @@ def test_relative_change_is_met_at_its_root():
     assert end.result.reason == "the relative change fell to 0.001"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [2, 3])
 @pytest.mark.parametrize("scale", [1e-3, 1e-9])
 def test_relative_change_does_not_fire_at_the_saddle(depth, scale, key):

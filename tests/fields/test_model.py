@@ -105,6 +105,7 @@ def test_single_precision_stays_single(rule):
     assert jax.tree.structure(state) == jax.tree.structure(rate)
 
 
+@pytest.mark.slow
 def test_an_equinox_model_is_trained_as_its_linear_flow_says():
     """One affine layer under half the squares: the flow of its outputs is a kernel flow."""
     x, target = jnp.array([[1.0, 0.5], [-0.3, 2.0]]), jnp.array([[1.0], [-1.0]])

@@ -161,6 +161,7 @@ def random_network(weights, x, readout):
     return jnp.vdot(weights[2], features)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("readout", ["gap", "flatten"])
 def test_wide_random_networks_have_these_kernels_on_average(readout):
     width, networks = 96, 200

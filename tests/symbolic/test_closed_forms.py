@@ -30,7 +30,11 @@ INVERTED = 1e-11  # relative; the elementary times lose some digits near the tar
 DIFFERENCE = 1e-7  # relative; central differences with steps of 1e-5
 
 
-@pytest.mark.parametrize("depth", [*DEPTHS, N], ids=str)
+@pytest.mark.parametrize(
+    "depth",
+    [pytest.param(n, marks=pytest.mark.slow if n == 5 else ()) for n in (*DEPTHS, N)],
+    ids=str,
+)
 def test_every_claim_of_a_solution_holds(depth):
     claims = mode_solution(depth).claims
     assert claims
