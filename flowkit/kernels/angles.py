@@ -1,10 +1,10 @@
-"""Angles between nearly parallel vectors, exact to rounding from layer to layer.
+"""Angles from layer to layer, to some eps of a radian however small they are.
 
 Inner products say of an angle only what their rounding leaves of 1 - correlation^2: its error is
-the root of the rounding unit, 1e-8 in float64. A kink passes it on to E[s'(u) s'(v)], and a Gram
-matrix of parallel inputs is not positive semidefinite. Here the squared sine of the angle is
+the root of the rounding unit eps, 1e-8 in float64. A kink passes it on to E[s'(u) s'(v)], and a
+Gram matrix of parallel inputs is not positive semidefinite. Here the squared sine of the angle is
 a quantity of its own: from the difference of two inputs at first, then through each layer by
-formulas that lose no digits, so that angles are wrong by some units of the last place only.
+formulas in which no terms of order one cancel. (`flowkit.lowering.arctangent` computes one angle.)
 """
 
 from math import pi

@@ -140,10 +140,16 @@ def _values_of_pairs(
     columns: Int[ArrayLike, " pairs"],
     kind: Kind,
 ) -> Float[Array, " pairs"]:
-    """The values, a batch at a time; infinite where opposite infinities met on the way."""
-    which = KINDS.index(kind)
-    unnamed = lambda pair: kernel._pair(x[pair[0]], z[pair[1]])[which]
-    value = lambda pair: jnp.nan_to_num(unnamed(pair), nan=jnp.inf, posinf=jnp.inf, neginf=-jnp.inf)
+    """The values, a batch at a time.
+
+    Where the NNGP overflows, and terms of both signs of the NTK with it, the NTK counts as equal.
+    """
+
+    def value(pair: tuple[Int[Array, ""], Int[Array, ""]]) -> Scalar:
+        ntk, nngp = kernel._pair(x[pair[0]], z[pair[1]])
+        overflow = jnp.isnan(ntk) & jnp.isinf(nngp)
+        return nngp if kind == "nngp" else jnp.where(overflow, nngp, ntk)
+
     batch = max(1, _ENTRIES_AT_ONCE // kernel._pair_entries(x.shape[1:]))
     return jax.lax.map(value, (jnp.asarray(rows), jnp.asarray(columns)), batch_size=batch)
 

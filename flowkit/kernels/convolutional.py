@@ -66,10 +66,10 @@ class Convolutional(AbstractPairKernel):
     fixed). The NTK drives du/dt = -K (u - y) under 1/2 the sum of squares. `flowkit.kernels` has
     the table of conventions and parametrizations.
 
-    Scales of inputs are treated as in `FullyConnected`. Positions whose correlation is 1 up to 16
-    units of the last place count as parallel, so that Gram matrices of repeated and scaled images
-    are positive semidefinite to rounding; images that differ by 1e-8 to 1e-7 of their size, which
-    some digits of the angles tell apart, leave eigenvalues down to -1e-9 of the largest. Without
+    Scales of inputs are treated as in `FullyConnected`. Angles between positions below
+    6e-8 (1.4e-3 in float32) count as 0, so that Gram matrices of repeated and scaled images are
+    positive semidefinite to rounding; images that differ by 1e-8 to 1e-7 of their size, which some
+    digits of the angles tell apart, leave eigenvalues down to -1e-9 of the largest. Without
     pooling a pair takes (height * width)^2 numbers, height * width for "flatten"; with pooling
     3 (height * width)^2.
 

@@ -43,9 +43,9 @@ class FullyConnected(AbstractPairKernel):
     Any scale is safe at which the squared norm of an input is a number: only a value which itself
     cannot be represented overflows or vanishes, and one that overflows is infinite, never nan. So
     are gradients of finite values, up to variances of 1e120 (1e15 in float32). A step or sign has
-    an infinite NTK of an input with itself. For the ReLU and its like angles are exact to rounding,
-    however small: Gram matrices of parallel and of nearly parallel inputs are positive semidefinite
-    to rounding.
+    an infinite NTK of an input with itself. For the ReLU and its like angles are right to some
+    eps of a radian: Gram matrices of parallel and of nearly parallel inputs are positive
+    semidefinite to rounding.
 
     Attributes:
         depth: The number of weight layers.

@@ -23,7 +23,7 @@ from flowkit.lowering.ranges import (
     without_subnormal,
 )
 from flowkit.symbolic.duals import DualActivation
-from flowkit.symbolic.gaussian import COV, VAR_U, VAR_V, name_determinant
+from flowkit.symbolic.gaussian import COV, GAP, VAR_U, VAR_V, name_determinant
 from flowkit.symbolic.polar import HalfPowers
 from flowkit.symbolic.quadrature import (
     NODES,
@@ -51,7 +51,7 @@ Mean = Callable[[Scalar, Scalar, Scalar], Scalar]
 @cache
 def _lower_dual(dual: DualActivation) -> Kappas:
     scaled = [scale(name_determinant(e)) for e in (dual.kappa, dual.kappa_dot)]
-    unscaled = (VAR_U, VAR_V, COV)
+    unscaled = (VAR_U, VAR_V, COV, GAP)  # in exponents
     arguments = (*unscaled, SCALED_U, SCALED_V, SCALED_COV, SCALED_GAP, SMALL_U, SMALL_V)
     function = compile_expressions(arguments, [s.expression for s in scaled], GuardedPrinter)
     homogeneous = isinstance(dual.function, HalfPowers)
@@ -72,7 +72,8 @@ def _lower_dual(dual: DualActivation) -> Kappas:
         cov = below_the_mean(var_u, var_v, cov) if exponential else cov
         least = 2.0 ** -(jnp.finfo(cov.dtype).maxexp // 4)  # its sixth power is still a number
         small = (jnp.maximum(1 / factor, least) for factor in (a, b))
-        values = function(var_u, var_v, cov, u, v, c, gap, *small)
+        unscaled_gap = determinant(var_u, var_v, cov) if sine2 is None else sine2 * var_u * var_v
+        values = function(var_u, var_v, cov, unscaled_gap, u, v, c, gap, *small)
         kappa, kappa_dot = (
             times_powers(value * jnp.ones_like(gap), (a, b), s.degrees)
             for value, s in zip(values, scaled, strict=True)

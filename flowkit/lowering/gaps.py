@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from flowkit.lowering.angles import upper_angle
+from flowkit.lowering.arctangent import upper_angle
 
 Reals = Float[Array, "..."]
 

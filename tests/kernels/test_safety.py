@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import sympy as sp
 
 from flowkit.kernels import Convolutional, FullyConnected, LocalAverage
 from flowkit.symbolic.activations import ACTIVATIONS
@@ -178,6 +179,21 @@ def test_an_exponential_overflows_with_the_sign_of_its_kernel():
     np.testing.assert_allclose(kernel.gram(x[None], z)[0], truth, rtol=1e-12, atol=1e-10)
     z[:, 1] = 100
     np.testing.assert_array_equal(kernel.gram(x[None], z)[0], [np.inf, np.inf, 0, -np.inf])
+
+
+def test_overflow_of_an_odd_polynomial_has_the_sign_of_its_covariance():
+    x = np.array([1e60, 0.0])
+    kernel = FullyConnected(2, sp.Symbol("x", real=True) ** 3, weight_variance=1.0, train=[2])
+    for kind in ("ntk", "nngp"):  # they are equal where only the last layer is trained
+        gram = kernel.gram(x[None], np.stack([x, -x]), kind=kind)
+        np.testing.assert_array_equal(gram[0], [np.inf, -np.inf])
+
+
+def test_short_numbers_are_known():
+    x = np.array(inputs(2, (3,))).astype(np.float16)
+    found = FullyConnected(3).gram(x)
+    assert found.dtype == np.float16
+    np.testing.assert_allclose(found, FullyConnected(3).gram(x.astype(float)), rtol=5e-3)
 
 
 @pytest.mark.parametrize("depth", [3, pytest.param(11, marks=pytest.mark.slow)])

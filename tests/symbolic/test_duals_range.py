@@ -104,6 +104,14 @@ def test_scaled_variables_are_a_rewriting(activation):
         )
 
 
+@pytest.mark.parametrize("activation", [sp.exp(X - X**2), sp.cos(X) * sp.exp(-(X**2) / 2)], ids=str)
+def test_a_determinant_in_an_exponent_is_known_there(activation):
+    found, place = dual(activation), (0.7, 1.3, 0.9)
+    for value, expression in zip(lower(found)(*place), (found.kappa, found.kappa_dot), strict=True):
+        truth = sp.N(expression.subs(dict(zip((VAR_U, VAR_V, COV), place, strict=True))), 30)
+        np.testing.assert_allclose(value, float(truth), rtol=1e-13)
+
+
 def test_infinite_variances_give_infinite_values():
     for name in ("relu", "gelu", "exp"):
         assert jnp.isposinf(jnp.stack(lower(dual(name))(jnp.inf, 1.0, 0.5))).all()

@@ -6,7 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from flowkit.lowering.angles import REDUCED, upper_angle
+from flowkit.lowering.arctangent import REDUCED, upper_angle
 
 UNITS = 3  # of rounding
 
