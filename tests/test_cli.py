@@ -4,11 +4,13 @@ import dataclasses
 import re
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from flowkit.claim import Claim, Verdict
 from flowkit.claims import verification
-from flowkit.cli import app
+from flowkit.cli import app, claims, derivations, kernels, studies
+from flowkit.cli.terminal import options_of
 from flowkit.registry import REGISTRY
 from flowkit.symbolic import factor_flow
 
@@ -76,6 +78,23 @@ def test_help_is_shown(arguments, named):
     result = CliRunner().invoke(app, [*arguments, "--help"])
     assert result.exit_code == 0
     assert named in result.output
+
+
+def test_options_are_named_as_they_are_written():
+    options = options_of(derivations.derive)
+    written = {"name": "NAME", "depth": "--depth", "as_latex": "--latex", "list_names": "--list"}
+    assert {name: options[name] for name in written} == written
+
+
+@pytest.mark.parametrize(
+    "function", [claims.verify, derivations.derive, kernels.kernel, studies.reproduce]
+)
+def test_every_option_is_one_that_the_program_takes(function):
+    taken = {p.name: p for p in get_command(app).commands[function.__name__].params}
+    options = options_of(function)
+    assert options.keys() == taken.keys() - {"help"}
+    for name, option in options.items():
+        assert option in (*taken[name].opts, name.upper())
 
 
 def derive(*arguments):

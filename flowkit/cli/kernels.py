@@ -11,7 +11,6 @@ from rich.table import Table
 
 from flowkit.cli.networks import Flip, Network, kernel_of
 from flowkit.cli.terminal import options_of, refusing, reporting
-from flowkit.cli.texts import layers, of_images
 from flowkit.kernels.base import Kind
 from flowkit.kernels.convolutions import Padding
 from flowkit.kernels.layers import Convention, Parametrization
@@ -56,14 +55,16 @@ def kernel(
     trained_layers: Annotated[
         str | None,
         _network(
-            help="Layers whose weights are trained: `all`, `inner` (the first and the last fixed), "
-            "`none`, or 2,3.",
+            help="Layers whose weights are trained: `all`, `inner` (the first and the last fixed, "
+            "not left out, in either convention), `none`, or 2,3.",
             show_default="all; inner for gap in arora",
         ),
     ] = None,
     trained_biases: Annotated[
         str | None,
-        _network(help="Likewise of biases.", show_default="as --trained-layers"),
+        _network(
+            help="Likewise of biases; needs --bias-variance.", show_default="as --trained-layers"
+        ),
     ] = None,
     readout: Annotated[
         str | None,
@@ -95,7 +96,9 @@ def kernel(
     unit_diagonal: Annotated[  # noqa: FBT002
         bool, _output("--unit-diagonal", help="K(x, z) / sqrt(K(x, x) K(z, z)), after flips.")
     ] = False,
-    ridge: Annotated[float, _output(help="Of the regression: added to the diagonal.")] = 0.0,
+    ridge: Annotated[
+        float, _output(help="Of the regression: added to the diagonal; needs labels and --test.")
+    ] = 0.0,
     float32: Annotated[  # noqa: FBT002
         bool, _output("--float32", help="Single precision.")
     ] = False,
@@ -118,13 +121,13 @@ def kernel(
                 network,
                 depth,
                 activation,
-                of_images=of_images(
-                    readout=readout,
-                    filter_size=filter_size,
-                    padding=padding,
-                    strides=strides,
-                    pooling=pooling,
-                ),
+                written={
+                    "readout": readout,
+                    "filter_size": filter_size,
+                    "padding": padding,
+                    "strides": strides,
+                    "pooling": pooling,
+                },
                 flip=flip,
                 unit_diagonal=unit_diagonal,
                 convention=convention,
@@ -132,8 +135,8 @@ def kernel(
                 width=width,
                 weight_variance=weight_variance,
                 bias_variance=bias_variance,
-                train=layers("train", trained_layers, depth),
-                train_biases=layers("train_biases", trained_biases, depth),
+                trained_layers=trained_layers,
+                trained_biases=trained_biases,
             )
             found = write_grams(chosen, data, out=out, bar=bar, kind=kind, rows=rows, ridge=ridge)
     console = Console()

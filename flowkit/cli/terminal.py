@@ -29,12 +29,15 @@ def options_of(command: Callable[..., None]) -> dict[str, str]:
 
 
 def _option(name: str, described: tuple[object, ...]) -> str:
+    default = "--" + name.replace("_", "-")
     for info in described:
         if isinstance(info, ArgumentInfo):
             return name.upper()
-        if isinstance(info, OptionInfo) and info.param_decls:
-            return info.param_decls[0]
-    return "--" + name.replace("_", "-")
+        if isinstance(info, OptionInfo):
+            # Inside `Annotated` the first name that is declared stands where a default would.
+            declared = (info.default, *(info.param_decls or ()))
+            return next((text for text in declared if isinstance(text, str)), default)
+    return default
 
 
 @contextmanager

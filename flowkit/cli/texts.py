@@ -41,7 +41,18 @@ def sizes(name: str, text: str) -> Sizes:
             f"Argument `{name}` must be a size or sizes by layer, such as 2 or 1:2,3:2x1, but it "
             f"is {text!r}."
         )
-    return {int(layer): size(name, side) for layer, _, side in parts}
+    found = {int(layer): size(name, side) for layer, _, side in parts}
+    if len(found) < len(parts):
+        raise ValueError(f"Argument `{name}` must name each layer once, but it is {text!r}.")
+    return found
+
+
+def filter_size(name: str, text: str) -> Size:
+    """A size with a middle."""
+    found = size(name, text)
+    if not all(side % 2 for side in (found if isinstance(found, tuple) else (found,))):
+        raise ValueError(f"Argument `{name}` must be odd, but it is {text!r}.")
+    return found
 
 
 def layers(name: str, text: str | None, depth: int) -> tuple[int, ...] | None:
@@ -56,7 +67,12 @@ def layers(name: str, text: str | None, depth: int) -> tuple[int, ...] | None:
             f"Argument `{name}` must be all, inner, none or layers with commas between them, but "
             f"it is {text!r}."
         )
-    return integers(name, text)
+    found = integers(name, text)
+    if found is not None and not all(1 <= layer <= depth for layer in found):
+        raise ValueError(
+            f"Argument `{name}` must hold layers from 1 to the depth, {depth}, but it is {text!r}."
+        )
+    return found
 
 
 def readout(name: str, text: str) -> Readout:
@@ -70,7 +86,7 @@ def readout(name: str, text: str) -> Readout:
     return LocalAverage(int(reach[1]))
 
 
-PARSERS = {"readout": readout, "filter_size": size, "strides": sizes, "pooling": sizes}
+PARSERS = {"readout": readout, "filter_size": filter_size, "strides": sizes, "pooling": sizes}
 
 
 def of_images(*, padding: str | None, **texts: str | None) -> dict[str, Any]:

@@ -92,8 +92,8 @@ def fit(
 
     Raises:
         ValueError: K is not square, finite, symmetric and positive semidefinite (for "cholesky":
-            definite, with the ridge), a shape disagrees with it, the ridge is negative, or a name
-            is unknown.
+            definite beyond rounding, with the ridge), a shape disagrees with it, the ridge is
+            negative, or a name is unknown.
 
     Source:
         arXiv:1904.11955, section 3. Checked by tests/regression/test_regression_flow.py and

@@ -93,12 +93,14 @@ def end_of_training(
 ) -> CholeskyRegression | KernelRegression:
     """Kernel regression: by a Cholesky factorization, or of a singular matrix by its eigenbasis.
 
+    Singular means up to rounding: of equal images, whose labels are then averaged.
+
     Raises:
         ValueError: the matrix is not positive semidefinite, or the ridge is negative.
     """
     try:
         return fit(gram, wanted, ridge=ridge, solver="cholesky")
-    except ValueError:  # not definite: equal images, say, whose zero eigenvalues are left out
+    except ValueError:  # not definite beyond rounding: zero eigenvalues are left out
         return fit(gram, wanted, ridge=ridge)
 
 

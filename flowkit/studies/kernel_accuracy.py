@@ -48,7 +48,8 @@ def write_grams(
         `out/accuracy.json`; empty without labels or without a test set.
 
     Raises:
-        ValueError: a folder holds another Gram matrix, or the kernel or the regression refuses.
+        ValueError: a folder holds another Gram matrix, there is a ridge where nothing is
+            classified, or the kernel or the regression refuses.
     """
     data = _flat(data) if kernel.axes == FullyConnected.axes else data
     _check(kernel, data, kind, ridge)
@@ -79,6 +80,11 @@ def write_grams(
 def _check(kernel: AbstractKernel, data: Images, kind: str, ridge: float) -> None:
     """Refuse what the kernel and the regression refuse, before a folder is taken."""
     check_ridge(ridge, data.images.dtype)
+    if ridge and (data.labels is None or data.test_images is None):
+        raise ValueError(
+            f"Argument `ridge` must be left out where nothing is classified, without labels or "
+            f"without images to test on, but it is `{ridge}`."
+        )
     for images in (data.images, data.test_images):
         if images is not None:
             check_finite("x", jnp.asarray(images))

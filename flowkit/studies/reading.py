@@ -59,9 +59,15 @@ def read_images(
         The images.
 
     Raises:
-        ValueError: `source` is nothing of the kind, is damaged, or has too few images.
+        ValueError: `source` is nothing of the kind, is damaged, or has too few images; or `labels`
+            are given for images that have their own.
     """
     path = Path(source)
+    if labels is not None and (source == DIGITS or path.is_dir()):
+        raise ValueError(
+            f"Argument `labels` must be left out with the digits and with a CIFAR-10 folder, which "
+            f"have their own, but it is `{labels}`."
+        )
     if path.is_dir():
         return _cifar(path, train, test, dtype)
     images, known = _digits(seed) if source == DIGITS else _file(path, labels)

@@ -60,6 +60,16 @@ def test_a_singular_kernel_is_refused_and_a_ridge_helps():
     np.testing.assert_allclose(predicted, [0.5, 1.0], rtol=EXACT)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_kernel_of_equal_points_is_refused(seed):
+    """Whatever the sign that rounding gives the pivot that ought to be zero."""
+    points = np.random.default_rng(seed).normal(size=(6, 5))
+    points[3] = points[0]
+    products = points @ points.T
+    with pytest.raises(ValueError, match="`K` must be positive definite"):
+        fit(products + products**3 / 20, np.eye(6), solver="cholesky")
+
+
 def test_the_test_kernel_is_checked():
     model = fit(np.eye(2), np.ones(2), solver="cholesky")
     with pytest.raises(ValueError, match="`K_test_train` must be test points by 2"):

@@ -65,6 +65,19 @@ def test_a_singular_matrix_leaves_out_its_zero_eigenvalues():
     np.testing.assert_allclose(found.predict(np.ones((1, 3))), [[2.0, 3.5]])
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_labels_of_equal_images_are_averaged(seed):
+    """The pivot that ought to be zero comes out positive for some of them, negative for others."""
+    images = np.random.default_rng(seed).normal(size=(6, 5))
+    images[3] = images[0]
+    gram = np.asarray(FullyConnected(3).gram(images))
+    found = end_of_training(gram, np.eye(6))
+    np.testing.assert_allclose(found.predict(gram), fit(gram, np.eye(6)).predict(gram))
+    averaged = np.eye(6)
+    averaged[[0, 3]] = averaged[[0, 3]].mean(0)
+    np.testing.assert_allclose(found.predict(gram), averaged, atol=CONDITIONED)
+
+
 def test_baselines_do_what_their_function_class_allows(data):
     assert rbf_hits(data, 0).mean() > 0.95
     assert linear_hits(data, 0).mean() < 0.8
