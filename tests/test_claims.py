@@ -140,6 +140,7 @@ def test_a_sign_breaks_the_least_nuclear_norm(monkeypatch):
     assert not nuclear_norm._check_least_norm().passed
 
 
+@pytest.mark.slow
 def test_a_convex_power_breaks_the_largest_quasi_norm(monkeypatch):
     monkeypatch.setattr(nuclear_norm, "POWER", 2.0)
     assert not nuclear_norm._check_quasi_norm().passed

@@ -9,7 +9,13 @@ import jax
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LONG = ("A2_sweep", "A3_what_training_follows", "C2_learning_curve", "C3_kernel_flow")
+LONG = (
+    "A2_sweep",
+    "A3_what_training_follows",
+    "C2_learning_curve",
+    "C3_kernel_flow",
+    "C4_ridge_or_early_stopping",
+)
 SCRIPTS = [
     pytest.param(path, marks=pytest.mark.slow if path.stem in LONG else (), id=path.stem)
     for path in sorted(ROOT.glob("examples/*.py"))

@@ -40,7 +40,9 @@ def test_a_zero_input_has_no_direction_and_a_finite_gradient():
 
 
 @pytest.mark.parametrize("flipped", [("width",), ("height", "width")], ids=len)
-@pytest.mark.parametrize("inner", [EVEN, UNEVEN], ids=["even", "uneven"])
+@pytest.mark.parametrize(
+    "inner", [EVEN, pytest.param(UNEVEN, marks=pytest.mark.slow)], ids=["even", "uneven"]
+)
 def test_flips_average_the_gram_matrix_of_all_mirror_images(inner, flipped):
     x, turns = images(3), [x_turned for x_turned in (lambda a: a, lambda a: a[:, :, ::-1])]
     if "height" in flipped:

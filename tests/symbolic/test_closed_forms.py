@@ -185,7 +185,11 @@ def _reference(depth, start, target=2.0):
 
 
 @pytest.mark.parametrize("start", STARTS)
-@pytest.mark.parametrize("depth", DEPTHS, ids=str)
+@pytest.mark.parametrize(
+    "depth",
+    [pytest.param(n, marks=pytest.mark.slow if n == 5 else ()) for n in DEPTHS],
+    ids=str,
+)
 def test_lowered_solutions_follow_the_integrated_flow(depth, start):
     times, values = _reference(depth, start)
     np.testing.assert_allclose(lower(mode_solution(depth))(times, start, 2.0), values, rtol=SOLVED)
