@@ -100,6 +100,7 @@ def test_a_shallow_network_breaks_the_completion_of_temperatures(monkeypatch):
     assert not _check("completion of real temperatures").passed
 
 
+@pytest.mark.slow
 def test_a_wrong_kernel_scale_breaks_the_agreement_with_regression(monkeypatch):
     right = kernel_claims.KernelFlow
     wrong = lambda gram, targets, test: right(1.01 * gram, targets, test)
@@ -107,6 +108,7 @@ def test_a_wrong_kernel_scale_breaks_the_agreement_with_regression(monkeypatch):
     assert not kernel_claims._check_flow(kernel_claims._Study(kernel_claims._draw(30))).passed
 
 
+@pytest.mark.slow
 def test_shuffled_labels_break_the_accuracy():
     data = kernel_claims._draw(40)
     shuffled = np.random.default_rng(0).permutation(data.labels)
@@ -157,6 +159,7 @@ def test_a_start_of_negative_determinant_breaks_the_divergence(monkeypatch):
     assert not implicit_bias._check_divergence().passed
 
 
+@pytest.mark.slow
 def test_a_larger_scale_breaks_rank_before_norm(monkeypatch):
     monkeypatch.setattr(implicit_bias, "SCALES", (1e-1, 1e-2, 1e-4, 1e-5))
     monkeypatch.setattr(implicit_bias, "DEEP_SCALES", (1e-12,))

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 LONG = (
     "A2_sweep",
     "A3_what_training_follows",
+    "B1_real_temperatures",
     "C2_learning_curve",
     "C3_kernel_flow",
     "C4_ridge_or_early_stopping",

@@ -32,7 +32,9 @@ def central(function, x):
     return np.reshape(slopes, x.shape)
 
 
-@pytest.mark.parametrize("solver", [None, dfx.Dopri5(), fk.dynamics.RKC2()])
+@pytest.mark.parametrize(
+    "solver", [None, pytest.param(dfx.Dopri5(), marks=pytest.mark.slow), fk.dynamics.RKC2()]
+)
 def test_gradients_of_a_final_observable(solver):
     by_values, by_factors = jax.grad(final_norm, argnums=(0, 1))(
         PROBLEM.values, FACTORS, solver=solver

@@ -98,7 +98,7 @@ def least_eigenvalue(gram):
     return np.linalg.eigvalsh(gram / roots / roots[:, None]).min() / len(gram)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [pytest.param(np.float32, marks=pytest.mark.slow), np.float64])
 @pytest.mark.parametrize("distance", [0, 1e-12, 1e-8, 1e-6, 1e-4])
 @pytest.mark.parametrize("kind", ["ntk", "nngp"])
 @pytest.mark.parametrize(
@@ -127,6 +127,7 @@ def test_scaled_images_have_no_negative_eigenvalue(readout, distance):
     assert least_eigenvalue(kernel.gram(x)) > -4 * EPSILON
 
 
+@pytest.mark.slow
 def test_images_nearly_parallel_are_as_stated():
     x = copies((3, 3, 2), 3e-8)
     assert least_eigenvalue(Convolutional(4, readout="flatten").gram(x)) > -1e-9

@@ -61,6 +61,7 @@ def test_flipped_images_are_the_same_inputs():
     assert abs(single[0, 0] / EVEN.gram(x)[0, 0] - 1) > 0.1  # which the kernel alone does not see
 
 
+@pytest.mark.slow
 def test_an_uneven_kernel_is_not_taken_for_an_even_one():
     x = images(2)
     one_sided = (UNEVEN.gram(x) + UNEVEN.gram(x, x[:, :, ::-1])) / 2

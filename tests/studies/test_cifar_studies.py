@@ -40,6 +40,7 @@ def test_what_the_folder_does_not_hold_is_refused(folder):
         shrunk(np.zeros((1, 32, 32, 3)), 5)
 
 
+@pytest.mark.slow
 def test_the_table_is_exact_regression_next_to_published_numbers(folder, tmp_path):
     study = run_study("cntk-cifar", _settings(depths=(2, 3)), out=tmp_path, data=folder)
     assert [(row["kernel"], row["depth"]) for row in study.rows] == [

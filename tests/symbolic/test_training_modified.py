@@ -189,7 +189,9 @@ def test_the_heavy_ball_follows_its_flow(order):
         assert claim.check().passed, claim.name
 
 
-@pytest.mark.parametrize("name", ["scalars", "factorization", "matrix and scalar"])
+@pytest.mark.parametrize(
+    "name", ["scalars", pytest.param("factorization", marks=pytest.mark.slow), "matrix and scalar"]
+)
 def test_order_one_is_gradient_flow_of_a_penalised_loss(name):
     flow = penalised_flow(*LOSSES[name])
     assert all(claim.check().passed for claim in flow.claims)
