@@ -174,6 +174,7 @@ def test_a_coarse_flow_breaks_the_tail(monkeypatch):
     assert not stiffness._check_tail().passed
 
 
+@pytest.mark.slow
 def test_few_stages_break_the_number_of_products(monkeypatch):
     monkeypatch.setattr(policy, "LINEAR_POLICY", policy.POLICY)
     assert not stiffness._check_products().passed

@@ -36,7 +36,14 @@ if __name__ == "__main__":
 '''
 
 
-@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+LONG = ("A4_closed_forms", "A7_scalar_and_diagonal")
+CASES = [
+    pytest.param(path, marks=pytest.mark.slow if path.stem in LONG else (), id=path.stem)
+    for path in SCRIPTS
+]
+
+
+@pytest.mark.parametrize("path", CASES)
 def test_the_page_is_current(path):
     with jax.numpy_dtype_promotion("standard"):  # as users have it
         page = RENDERER["render"](path)

@@ -37,7 +37,13 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=pytest.mark.slow if name == "matrices" else (), id=name)
+        for name, case in CASES.items()
+    ],
+)
 def test_the_mean_epoch_follows_the_penalised_loss(case):
     for claim in reshuffled_flow(*case).claims:
         verdict = claim.check()
