@@ -124,6 +124,13 @@ def test_what_is_refused_is_a_usage_error(tmp_path, arguments, named):
 
 
 @pytest.mark.usefixtures("as_a_user")
+def test_a_seed_where_nothing_is_drawn_is_refused(images, tmp_path):
+    result = run(images, "--seed", 0, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "must be left out with images that are not drawn" in shown(result)
+
+
+@pytest.mark.usefixtures("as_a_user")
 def test_files_that_hold_no_images_are_refused(images, tmp_path):
     (tmp_path / "broken.npy").write_bytes(b"nonsense")
     np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)

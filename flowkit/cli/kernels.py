@@ -36,7 +36,9 @@ def kernel(
     test: Annotated[
         int | None, typer.Option(help="Further images to test on; none by default.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the draw from the digits.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the draw from the digits.", show_default="0")
+    ] = None,
     network: Annotated[Network, _network(help="Kind of network.")] = "convolutional",
     depth: Annotated[int, _network(help="Weight layers, the read-out's dense one included.")] = 3,
     activation: Annotated[str, _network(help=f"One of {', '.join(ACTIVATIONS)}.")] = "relu",

@@ -1,130 +1,184 @@
 """Angles from layer to layer, to some eps of a radian however small they are.
 
-Inner products say of an angle only what their rounding leaves of 1 - correlation^2: its error is
-the root of the rounding unit eps, 1e-8 in float64. A kink passes it on to E[s'(u) s'(v)], and a
-Gram matrix of parallel inputs is not positive semidefinite. Here the squared sine of the angle is
-a quantity of its own: from the difference of two inputs at first, then through each layer by
+Inner products say of an angle only what their rounding leaves of 1 - correlation: the error is the
+root of the rounding unit eps, 1e-8 in float64. A kink passes it on to E[s'(u) s'(v)], and a
+Gram matrix of parallel inputs is not positive semidefinite. Here v = 1 - |correlation| is a
+quantity of its own: from the difference of two inputs at first, then through each layer by
 formulas in which no terms of order one cancel. (`flowkit.lowering.arctangent` computes one angle.)
+
+A filter adds covariances cov_i of variances a_i^2 and b_i^2. With 1 - correlation of each, d_i, the
+sums A^2, B^2 and C have
+
+    1 - C / (A B) = sum_i (a_i / A - b_i / B)^2 / 2 + sum_i a_i b_i d_i / (A B),
+
+a half squared distance of unit vectors and a mean: nothing cancels here either.
 """
 
 from math import pi
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Scalar
+from jaxtyping import Array, Float
 
-from flowkit.lowering.gaps import guarded_angle, guarded_root
+from flowkit.lowering.gaps import guarded_angle, guarded_root, power_of_two
 from flowkit.symbolic.duals import Activation, dual
 from flowkit.symbolic.polar import HalfPowers
 
-Vector = Float[Array, " features"]
+Values = Float[Array, "..."]
+Vectors = Float[Array, "... features"]
 
 
 def has_angle(activation: Activation) -> bool:
-    """Whether the angle after an activation has a formula here: that of a kink at 0."""
+    """Whether the angle after an activation has a formula here: that of a kink or jump at 0."""
     function = dual(activation).function
-    if not isinstance(function, HalfPowers) or function.degree != 1:
+    if not isinstance(function, HalfPowers) or function.degree > 1:
         return False
     return float(function.right) != 0 or float(function.left) != 0
 
 
-def between(x: Vector, z: Vector, square_x: Scalar, square_z: Scalar) -> Scalar:
-    """The squared sine of the angle, from the difference or the sum of both unit vectors.
+def squared_sine(apart: Values) -> Values:
+    """1 - correlation^2 from v = 1 - |correlation|."""
+    return apart * (2 - apart)
+
+
+def unit(vectors: Vectors, squares: Values) -> Vectors:
+    """Vectors over their lengths; 0 where these are.
 
     Args:
-        x: One vector.
-        z: Another.
-        square_x: x . x.
-        square_z: z . z.
+        vectors: Vectors along the last axis.
+        squares: Their squared lengths.
+    """
+    size = power_of_two(squares.max())  # or slopes in single precision would overflow
+    return inverse_root(squares / size / size)[..., None] * (vectors / size)
+
+
+def inverse_root(squares: Values) -> Values:
+    """One over the square root; 0 at zero."""
+    return jnp.where(squares > 0, 1 / guarded_root(squares, 1.0), 0.0)
+
+
+def between(a: Vectors, b: Vectors, cov: Values) -> Values:
+    """The value v of two inputs, from the difference or the sum of both unit vectors.
+
+    Args:
+        a: Unit vectors, or 0.
+        b: Others, broadcast against them.
+        cov: Their inner products, of which only the signs count.
 
     Returns:
-        s (2 - s) for s = |x / |x| -+ z / |z||^2 / 2; 0 where a vector is 0.
+        |a -+ b|^2 / 2; what it is for a vector 0 has no meaning.
     """
-    unit = lambda v, square: v / guarded_root(square, 1.0)
-    a, b = unit(x, square_x), unit(z, square_z)
-    opposite = jnp.vdot(a, b) < 0
-    chord = jnp.sum(jnp.where(opposite, a + b, a - b) ** 2) / 2
-    return jnp.where((square_x > 0) & (square_z > 0), chord * (2 - chord), 0.0)
+    return _half_square(a - jnp.where(cov < 0, -1, 1).astype(a.dtype)[..., None] * b)
+
+
+def after_sum(a: Vectors, b: Vectors, within: Values) -> Values:
+    """The value v of a sum of covariances, by the formula above.
+
+    Args:
+        a: The unit vectors a_i / A along the last axis.
+        b: The unit vectors b_i / B, broadcast against them.
+        within: The sums of a_i b_i d_i / (A B).
+
+    Returns:
+        1 - |C| / (A B).
+    """
+    difference = jnp.minimum(_half_square(a - b) + within, 2.0)
+    return jnp.minimum(difference, 2 - difference)
+
+
+def _half_square(vectors: Vectors) -> Values:
+    return jnp.sum(vectors**2, axis=-1) / 2
+
+
+def below_one(apart: Values, cov: Values) -> Values:
+    """The difference d = 1 - correlation, from v and the sign of `cov`."""
+    return jnp.where(cov < 0, 2 - apart, apart)
 
 
 def after_bias(
-    sine2: Scalar, moments: tuple[Scalar, Scalar, Scalar], weight: Scalar, bias: Scalar
-) -> Scalar:
-    """The squared sine of (w u, sqrt(b) n) and (w v, sqrt(b) n), n one common variable.
+    apart: Values, moments: tuple[Values, Values, Values], weight: Values, bias: Values
+) -> Values:
+    """The value v of (w u, sqrt(b) n) and (w v, sqrt(b) n), n one common variable.
 
     With both variances k_uu and k_vv, the covariance k and the gap g = k_uu k_vv - k^2, the gap is
     (w k_uu + b) (w k_vv + b) - (w k + b)^2 = w^2 g + w b (k_uu + k_vv - 2 k), whose last factor is
-    (sqrt(k_uu) - sqrt(k_vv))^2 + 2 g / (sqrt(k_uu k_vv) + k).
+    (sqrt(k_uu) - sqrt(k_vv))^2 + 2 sqrt(k_uu k_vv) (1 - correlation).
 
     Args:
-        sine2: That of u and v.
+        apart: That of u and v.
         moments: k_uu, k_vv and k.
         weight: w.
         bias: b.
 
     Returns:
-        The new gap over the product of the new variances; 0 where one of these is 0.
+        1 - |correlation|, from the new gap over the product of the new variances; 0 where one of
+        these is 0.
     """
     var_u, var_v, cov = moments
     a, b = guarded_root(var_u, 0.0), guarded_root(var_v, 0.0)
-    near = (cov > 0) & (sine2 < 0.5)
-    apart = (a - b) ** 2 + 2 * a * (b * sine2) / (1 + jnp.sqrt(1 - jnp.where(near, sine2, 0.0)))
-    spread = jnp.where(near, apart, var_u + var_v - 2 * cov)
+    spread = (a - b) ** 2 + 2 * a * (b * below_one(apart, cov))
     new_u, new_v = (jnp.maximum(weight * var + bias, 0.0) for var in (var_u, var_v))
     over = lambda part, whole: part / jnp.where(whole > 0, whole, 1.0)
     kept = over(weight * var_u, new_u) * over(weight * var_v, new_v)
-    return kept * sine2 + over(bias, new_u) * over(weight * spread, new_v)
+    sine2 = kept * squared_sine(apart) + over(bias, new_u) * over(weight * spread, new_v)
+    return sine2 / (1 + guarded_root(1 - sine2, 0.0))
 
 
-def after_activation(
-    activation: Activation, sine2: Scalar, moments: tuple[Scalar, Scalar, Scalar]
-) -> Scalar:
-    """The squared sine of s(u) and s(v) for s(x) = r x where x > 0 and l x elsewhere.
+def after_activation(activation: Activation, apart: Values, cov: Values) -> Values:
+    """The value v of s(u) and s(v) for s(x) = r x where x > 0 and l x elsewhere.
 
-    At unit variances and an angle t with c = cos t the mean of s(u) s(v) is k = C c + B (sin t -
+    At unit variances and an angle t with c = cos t the mean of s(u) s(v) is k = C c + B (sin t' -
     |c| t'), with B = (r - l)^2 / (2 pi) and, where c >= 0, t' = t and C = A = (r^2 + l^2) / 2,
-    which is k at u = v; where c < 0, t' = pi - t and C = r l. Then A^2 - k^2 is a sum of
+    which is k at u = v; where c < 0, t' = pi - t and C = r l. Then A - k is a sum of
 
-        A^2 sin^2 t + (A^2 - C^2) c^2 - (k - C c) (k + C c).
+        A (1 - |c|) + |c| (A -+ C) - B (sin t' - |c| t').
+
+    A jump, s(x) = r where x > 0 and l elsewhere, has k = A - (r - l)^2 t / (2 pi).
 
     Args:
         activation: One with an angle.
-        sine2: That of u and v.
-        moments: The variances of u and v, and their covariance.
+        apart: That of u and v.
+        cov: Their covariance, of which only the sign counts.
 
     Returns:
-        1 - k^2 / A^2.
+        1 - |k| / A.
 
     Source:
         The dual of `flowkit.symbolic.dual`. Checked by tests/kernels/test_angles.py.
     """
-    function, cosine = dual(activation).function, _cosine(*moments)
-    right, left = (float(getattr(function, side)) for side in ("right", "left"))
+    function = dual(activation).function
+    assert isinstance(function, HalfPowers), activation
+    right, left = float(function.right), float(function.left)
     whole = (right**2 + left**2) / 2
-    linear = jnp.where(cosine < 0, right * left / whole, 1.0).astype(cosine.dtype)
-    rest = (right - left) ** 2 / (2 * pi * whole) * _excess(sine2, cosine)
-    kept = sine2 + (1 - linear**2) * cosine**2
-    return jnp.maximum(kept - rest * (rest + 2 * linear * cosine), 0.0)
+    jump = (right - left) ** 2 / (2 * pi * whole)
+    if function.degree == 0:
+        return _after_jump(jump, apart, cov)
+    opposite = jnp.where(cov < 0, 1 + right * left / whole, 0.0).astype(apart.dtype)
+    difference = jnp.maximum(apart + (1 - apart) * opposite - jump * _excess(apart), 0.0)
+    return jnp.minimum(difference, 2 - difference)
 
 
-def _cosine(var_u: Scalar, var_v: Scalar, cov: Scalar) -> Scalar:
-    return cov / guarded_root(var_u, 1.0) / guarded_root(var_v, 1.0)
+def _after_jump(rate: float, apart: Values, cov: Values) -> Values:
+    """The value v for 1 - k / A = rate t, where rate pi is at most 2."""
+    line = _line(apart)
+    angle = jnp.where(cov < 0, pi - line, line)
+    rest = jnp.where(cov < 0, 2 - rate * pi + rate * line, 2 - rate * line)
+    return jnp.minimum(rate * angle, rest)
+
+
+def _line(apart: Values) -> Values:
+    """The angle between both lines, at most pi / 2."""
+    return guarded_angle(guarded_root(squared_sine(apart), 0.0), 1 - apart)
 
 
 @jax.custom_jvp
-def _excess(sine2: Scalar, cosine: Scalar) -> Scalar:
-    """The difference sin t - |cos t| t for the angle t between both lines."""
-    sine, size = guarded_root(sine2, 0.0), abs(cosine)
-    return sine - size * guarded_angle(sine, size)
+def _excess(apart: Values) -> Values:
+    """The difference sin t - t cos t for the angle t between both lines, cos t = 1 - v."""
+    sine = guarded_root(squared_sine(apart), 0.0)
+    return sine - (1 - apart) * guarded_angle(sine, 1 - apart)
 
 
 @_excess.defjvp
-def _(primals: tuple[Scalar, Scalar], tangents: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
-    """The derivatives, in which nothing cancels that is large."""
-    sine2, cosine = primals
-    sine, size = guarded_root(sine2, 0.0), abs(cosine)
-    square = sine2 + size**2
-    square = jnp.where(square > 0, square, 1.0)
-    by_size = size * sine / square - guarded_angle(sine, size)
-    by_cosine = jnp.where(cosine < 0, -by_size, by_size)
-    return _excess(*primals), sine / (2 * square) * tangents[0] + by_cosine * tangents[1]
+def _(primals: tuple[Values], tangents: tuple[Values]) -> tuple[Values, Values]:
+    (apart,), (tangent,) = primals, tangents
+    return _excess(apart), _line(apart) * tangent

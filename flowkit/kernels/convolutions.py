@@ -38,14 +38,34 @@ def filtered(values: Covariances, size: Pair, strides: Pair, padding: str) -> Co
     """
     for axis in (0, 1):
         axes = tuple(range(axis, values.ndim, 2))
-        values = _sum_of_shifts(values, axes, size[axis], strides[axis], padding)
+        first, *others = _shifts(values, axes, size[axis], strides[axis], padding)
+        values = sum(others, start=first)
     return values
 
 
-def _sum_of_shifts(
+def patches(
+    values: Float[Array, "height width values"], size: Pair, strides: Pair, padding: str
+) -> Float[Array, "rows columns patch"]:
+    """What a filter sees at each of its places: the values of all its positions.
+
+    Args:
+        values: Values at each position of one image.
+        size: Height and width of the filter.
+        strides: Along height and width.
+        padding: As in `filtered`.
+
+    Returns:
+        All values of a patch along the last axis.
+    """
+    rows = _shifts(values, (0,), size[0], strides[0], padding)
+    parts = [part for row in rows for part in _shifts(row, (1,), size[1], strides[1], padding)]
+    return jnp.concatenate(parts, axis=-1)
+
+
+def _shifts(
     values: Covariances, axes: tuple[int, ...], size: int, stride: int, padding: str
-) -> Covariances:
-    """The sum along one direction, of both images at once."""
+) -> list[Covariances]:
+    """The values under each element of a filter along one direction, of both images at once."""
     length = values.shape[axes[0]]
     before, after = _margins(length, size, stride, padding)
     count = (length + before + after - size) // stride + 1
@@ -61,7 +81,7 @@ def _sum_of_shifts(
         slice(start, start + stride * (count - 1) + 1, stride) if a in axes else slice(None)
         for a in range(values.ndim)
     )
-    return sum((padded[window(start)] for start in range(1, size)), start=padded[window(0)])
+    return [padded[window(start)] for start in range(size)]
 
 
 def _margins(length: int, size: int, stride: int, padding: str) -> Pair:

@@ -16,13 +16,13 @@ from flowkit.symbolic.duals import Activation
 
 
 class _State(NamedTuple):
-    """Before an activation: Theta, Sigma, Sigma of each input with itself, and the angle."""
+    """Before an activation: Theta, Sigma of both inputs and of each, and 1 - |correlation|."""
 
     theta: Scalar
     sigma: Scalar
     var_x: Scalar
     var_z: Scalar
-    sine2: Scalar | None
+    apart: Scalar | None
 
 
 @final
@@ -43,7 +43,7 @@ class FullyConnected(AbstractPairKernel):
     Any scale is safe at which the squared norm of an input is a number: only a value which itself
     cannot be represented overflows or vanishes, and one that overflows is infinite, never nan. So
     are gradients of finite values, up to variances of 1e120 (1e15 in float32). A step or sign has
-    an infinite NTK of an input with itself. For the ReLU and its like angles are right to some
+    an infinite NTK of an input with itself. For kinks and jumps at 0 angles are right to some
     eps of a radian: Gram matrices of parallel and of nearly parallel inputs are positive
     semidefinite to rounding.
 
@@ -115,15 +115,16 @@ class FullyConnected(AbstractPairKernel):
         layers, same = self.layers, equal_inputs(x, z)
 
         def hidden_layer(h: Int[Array, ""], state: _State) -> _State:
-            theta, sigma, var_x, var_z, sine2 = state
+            theta, sigma, var_x, var_z, apart = state
             var_x, var_z = (jnp.where(same, sigma, var) for var in (var_x, var_z))
             layer = layers.next(h + 1, x.dtype)
+            sine2 = None if apart is None else angles.squared_sine(apart)
             m, m_dot = layers.moments(var_x, var_z, sigma, sine2)
             m_x, m_z = (layers.moments(var, var, var)[0] for var in (var_x, var_z))
-            if sine2 is not None:
-                sine2 = angles.after_activation(self.activation, sine2, (var_x, var_z, sigma))
+            if apart is not None:
+                apart = angles.after_activation(self.activation, apart, sigma)
             theta = onward(theta, m, m_dot, layer.weight, layer.weight_rate) + layer.bias_rate
-            return self._affine(layer, theta, sine2, (m, m_x, m_z))
+            return self._affine(layer, theta, apart, (m, m_x, m_z))
 
         theta, sigma, *_ = jax.lax.fori_loop(1, self.depth, hidden_layer, self._first(x, z))
         return theta, sigma
@@ -133,24 +134,25 @@ class FullyConnected(AbstractPairKernel):
         scales = self.layers.first(len(x), x.dtype)
         product, square_x, square_z = _inner(x, z), _inner(x, x), _inner(z, z)
         known = angles.has_angle(self.activation)
-        sine2 = angles.between(x, z, square_x, square_z) if known else None
+        unit_x, unit_z = angles.unit(x, square_x), angles.unit(z, square_z)
+        apart = angles.between(unit_x, unit_z, product) if known else None
         theta = scales.weight_rate * product + scales.bias_rate
-        return self._affine(scales, theta, sine2, (product, square_x, square_z))
+        return self._affine(scales, theta, apart, (product, square_x, square_z))
 
     def _affine(
         self,
         scales: LayerScales,
         theta: Scalar,
-        sine2: Scalar | None,
+        apart: Scalar | None,
         moments: tuple[Scalar, Scalar, Scalar],
     ) -> _State:
         """Weights and biases of a layer on the moments that enter: Sigma, and the angle."""
         product, square_x, square_z = moments
-        if sine2 is not None and self.layers.bias_variance is not None:
+        if apart is not None and self.layers.bias_variance is not None:
             squares = square_x, square_z, product
-            sine2 = angles.after_bias(sine2, squares, scales.weight, scales.bias)
+            apart = angles.after_bias(apart, squares, scales.weight, scales.bias)
         sigma, var_x, var_z = (scales.weight * a + scales.bias for a in moments)
-        return _State(theta, sigma, var_x, var_z, sine2)
+        return _State(theta, sigma, var_x, var_z, apart)
 
     def _pair_entries(self, shape: tuple[int, ...]) -> int:
         return max(*shape, entries(self.activation))

@@ -39,7 +39,7 @@ def read_images(
     labels: Path | None = None,
     train: int | None = None,
     test: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     dtype: str = "float64",
 ) -> Images:
     """Read images.
@@ -52,15 +52,15 @@ def read_images(
         train: How many images to take; of a file, the first. All where omitted.
         test: How many further images to test on; of a file, those that follow, of a CIFAR-10
             folder, the first of its test batch. None where omitted.
-        seed: Of the draw from the digits.
+        seed: Of the draw from the digits, 0 where omitted.
         dtype: The type of the images.
 
     Returns:
         The images.
 
     Raises:
-        ValueError: `source` is nothing of the kind, is damaged, or has too few images; or `labels`
-            are given for images that have their own.
+        ValueError: `source` is nothing of the kind, is damaged, or has too few images; `labels` are
+            given for images that have their own; or a `seed` for images that are not drawn.
     """
     path = Path(source)
     if labels is not None and (source == DIGITS or path.is_dir()):
@@ -68,9 +68,13 @@ def read_images(
             f"Argument `labels` must be left out with the digits and with a CIFAR-10 folder, which "
             f"have their own, but it is `{labels}`."
         )
+    if seed is not None and source != DIGITS:
+        raise ValueError(
+            f"Argument `seed` must be left out with images that are not drawn, but it is `{seed}`."
+        )
     if path.is_dir():
         return _cifar(path, train, test, dtype)
-    images, known = _digits(seed) if source == DIGITS else _file(path, labels)
+    images, known = _digits(seed or 0) if source == DIGITS else _file(path, labels)
     if test is not None and train is None:
         train = len(images) - test
     count = len(images) if train is None else train

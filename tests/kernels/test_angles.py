@@ -1,5 +1,7 @@
 """Angles are exact to rounding, so Gram matrices of parallel inputs are positive semidefinite."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import mpmath
@@ -12,7 +14,7 @@ from flowkit.symbolic import dual
 from flowkit.symbolic.gaussian import COV, VAR_U, VAR_V
 
 EPSILON = np.finfo(float).eps
-KINKED = ["relu", "leaky_relu", "abs", sp.Max(0, sp.Symbol("x", real=True)) * 3]
+KINKED = ["relu", "leaky_relu", "abs", "step", "sign", sp.Max(0, sp.Symbol("x", real=True)) * 3]
 ANGLES = [0.0, 1e-16, 1e-12, 1e-8, 1e-6, 1e-4, 0.3, 1.2, np.pi / 2, 2.0, np.pi - 1e-3]
 OPPOSITE = [np.pi - 1e-8, np.pi]
 SCALES = (0.1, 0.3, 0.7, 3, 7.3, 10, 77, 1e3)
@@ -35,33 +37,23 @@ def test_the_angle_after_an_activation_is_that_of_its_dual(activation, t):
     with mpmath.workdps(60):
         exact = mpmath.mpf(t)
         truth = mpmath.sin(next_angle(exact_kappas(activation)[0], exact))
-        sine2, cosine = float(mpmath.sin(exact) ** 2), float(mpmath.cos(exact))
-    one = jnp.asarray(1.0)
-    moments = (4 * one, one / 4, jnp.asarray(cosine))
-    found = angles.after_activation(activation, jnp.asarray(sine2), moments)
-    assert abs(jnp.sqrt(found) - float(truth)) < 8 * EPSILON
+        cosine = mpmath.cos(exact)
+        apart, cov = float(1 - abs(cosine)), float(cosine)
+    found = angles.after_activation(activation, jnp.asarray(apart), jnp.asarray(cov))
+    assert abs(jnp.sqrt(angles.squared_sine(found)) - float(truth)) < 8 * EPSILON
 
 
 @pytest.mark.parametrize("t", [1e-9, 1e-5, 0.7, 1.6, 3.0])
 @pytest.mark.parametrize("activation", KINKED, ids=str)
-def test_its_slopes_are_those_of_the_formula(activation, t):
-    plain = lambda sine, c: sine - abs(c) * jnp.arctan2(sine, abs(c))
-    c, step = np.cos(t), 1e-5
-
-    def value(t):
-        sine2, moments = jnp.sin(t) ** 2, (jnp.asarray(2.0), jnp.asarray(0.5), jnp.cos(t))
-        return angles.after_activation(activation, sine2, moments)
-
-    t, sine = jnp.asarray(t), np.sin(t)
-    slopes = jax.grad(angles._excess, (0, 1))(jnp.asarray(sine**2), jnp.asarray(c))
-    if t > 0.1:
-        by_root, by_cosine = jax.grad(plain, (0, 1))(sine, c)
-        np.testing.assert_allclose(slopes, (by_root / (2 * sine), by_cosine), rtol=1e-12)
-        difference = (value(t + step) - value(t - step)) / (2 * step)
-        assert abs(jax.grad(value)(t) - difference) < 1e-8  # step^2 and rounding over the step
-    else:  # of t^3 / 3 by t^2, and by t of t^2 less terms of third order
-        np.testing.assert_allclose(slopes[0], t / 2, rtol=1e-9)
-        assert abs(jax.grad(value)(t) - 2 * t) < 2 * t**2
+def test_its_slope_is_that_of_the_dual(activation, t):
+    with mpmath.workdps(60):
+        kappa, exact = exact_kappas(activation)[0], mpmath.mpf(t)
+        size = lambda t: 1 - abs(mpmath.re(kappa(t) / kappa(mpmath.mpf(0))))
+        line = lambda t: 1 - abs(mpmath.cos(t))
+        truth = mpmath.diff(size, exact) / mpmath.diff(line, exact)
+        apart, cov = float(line(exact)), float(mpmath.cos(exact))
+    found = jax.grad(angles.after_activation, 1)(activation, jnp.asarray(apart), jnp.asarray(cov))
+    assert abs(found - float(truth)) < 32 * EPSILON / min(t, 1)
 
 
 @pytest.mark.parametrize("t", [1e-12, 1e-8, 1e-4, 0.4, 1.5, 2.8])
@@ -78,9 +70,9 @@ def test_the_angle_after_a_bias_is_that_of_longer_vectors(t, lengths, bias):
         truth = mpmath.sqrt(gap / norm(u) / norm(v))
         cov = float(a * b * mpmath.cos(exact))
         moments = tuple(jnp.asarray(float(x)) for x in (a * a, b * b, cov))
-        sine2 = jnp.asarray(float(mpmath.sin(exact) ** 2))
-    found = angles.after_bias(sine2, moments, jnp.asarray(weight), jnp.asarray(bias))
-    assert abs(jnp.sqrt(found) - float(truth)) < 8 * EPSILON
+        apart = jnp.asarray(float(1 - abs(mpmath.cos(exact))))
+    found = angles.after_bias(apart, moments, jnp.asarray(weight), jnp.asarray(bias))
+    assert abs(jnp.sqrt(angles.squared_sine(found)) - float(truth)) < 8 * EPSILON
 
 
 def copies(shape, distance, seed=0):
@@ -119,18 +111,40 @@ def test_smooth_activations_do_not_feel_the_angle(activation):
     assert least_eigenvalue(gram) > -4 * EPSILON
 
 
-@pytest.mark.parametrize("distance", [0, 1e-12])
-@pytest.mark.parametrize("readout", ["gap", "flatten", LocalAverage(1)], ids=str)
-def test_scaled_images_have_no_negative_eigenvalue(readout, distance):
-    kernel = Convolutional(3, readout=readout, train=[1, 2, 3])
-    x = copies((3, 3, 2), distance)
-    assert least_eigenvalue(kernel.gram(x)) > -4 * EPSILON
+IMAGES = [
+    (Convolutional(4, readout="gap", train=[1, 2, 3, 4]), "ntk"),
+    (Convolutional(4, readout="flatten"), "ntk"),
+    (Convolutional(3, readout=LocalAverage(1), bias_variance=0.1), "nngp"),
+    (Convolutional(3, "abs", readout="flatten", padding="circular"), "ntk"),
+    (Convolutional(3, "leaky_relu", filter_size=(1, 3), strides={2: 2}), "ntk"),
+    (Convolutional(4, "step", readout="gap"), "nngp"),
+    (Convolutional(3, "sign", readout="flatten", padding="valid"), "nngp"),
+]
+
+
+@pytest.mark.parametrize("dtype", [pytest.param(np.float32, marks=pytest.mark.slow), np.float64])
+@pytest.mark.parametrize("distance", [0, 1e-12, 3e-8, 1e-6, 1e-3])
+@pytest.mark.parametrize(("kernel", "kind"), IMAGES[:2])
+def test_parallel_images_have_no_negative_eigenvalue(kernel, kind, distance, dtype):
+    gram = kernel.gram(copies((3, 3, 2), distance).astype(dtype), kind=kind)
+    assert least_eigenvalue(gram) > -4 * np.finfo(dtype).eps
 
 
 @pytest.mark.slow
-def test_images_nearly_parallel_are_as_stated():
-    x = copies((3, 3, 2), 3e-8)
-    assert least_eigenvalue(Convolutional(4, readout="flatten").gram(x)) > -1e-9
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("distance", [0, 1e-12, 3e-8, 1e-6, 1e-3])
+@pytest.mark.parametrize(("kernel", "kind"), IMAGES[2:])
+def test_nor_have_they_in_other_networks(kernel, kind, distance, dtype):
+    gram = kernel.gram(copies((5, 5, 2), distance).astype(dtype), kind=kind)
+    assert least_eigenvalue(gram) > -4 * np.finfo(dtype).eps
+
+
+@pytest.mark.slow
+def test_average_pooling_is_as_stated():
+    kernel = Convolutional(4, readout="flatten", pooling={1: 3})
+    scaled, near = (least_eigenvalue(kernel.gram(copies((3, 3, 2), d))) for d in (0, 3e-8))
+    assert scaled > -4 * EPSILON
+    assert near > -1e-9
 
 
 def exact_ntk(depth, bias, x, z):
@@ -165,3 +179,56 @@ def test_kernels_of_nearly_parallel_inputs_and_their_slopes_are_exact(distance, 
         assert abs(float(found) / truth - 1) < 32 * EPSILON
         # the direction of an angle of size t is known up to eps / t
         assert abs(float(slope @ direction) - rate) < (1e-13 + EPSILON / distance) * 20 * abs(x @ x)
+
+
+def exact_cntk(depth, x, z):
+    """CNTK-GAP of the ReLU with all layers trained, in mpmath."""
+    side = range(len(x))
+    places = list(itertools.product(side, side))
+    shifts = list(itertools.product((-1, 0, 1), repeat=2))
+
+    def box(values):
+        moved = lambda p, a: (p[0] + a[0], p[1] + a[1])
+        at = lambda p, q: values.get((p, q), 0)
+        return {
+            (p, q): mpmath.fsum(at(moved(p, a), moved(q, a)) for a in shifts)
+            for p, q in itertools.product(places, places)
+        }
+
+    def moments(sigma, own_x, own_z):
+        kappa, kappa_dot = {}, {}
+        for p, q in sigma:
+            root = mpmath.sqrt(own_x[p, p] * own_z[q, q])
+            t = mpmath.acos(min(sigma[p, q] / root, mpmath.mpf(1)))
+            kappa[p, q] = root * (mpmath.sin(t) + (mpmath.pi - t) * mpmath.cos(t)) / mpmath.pi / 9
+            kappa_dot[p, q] = (1 - t / mpmath.pi) / 9
+        return kappa, kappa_dot
+
+    dot = lambda a, b: mpmath.fsum(u * v for u, v in zip(a, b, strict=True))
+    products = lambda a, b: {
+        (p, q): dot(a[p[0]][p[1]], b[q[0]][q[1]]) for p, q in itertools.product(places, places)
+    }
+    sigma, own_x, own_z = (box(products(a, b)) for a, b in ((x, z), (x, x), (z, z)))
+    theta = sigma
+    for layer in range(1, depth):
+        kappa, kappa_dot = moments(sigma, own_x, own_z)
+        theta = {pair: kappa_dot[pair] * theta[pair] + kappa[pair] for pair in sigma}
+        if layer < depth - 1:
+            own_x, own_z = (box(moments(own, own, own)[0]) for own in (own_x, own_z))
+            sigma, theta = box(kappa), box(theta)
+    return mpmath.fsum(theta.values()) / len(places) ** 2
+
+
+@pytest.mark.parametrize("distance", [1e-13, 1e-10, 3e-8, 1e-6, 1e-2])
+def test_kernels_of_nearly_parallel_images_and_their_slopes_are_exact(distance):
+    x, d, direction = np.random.default_rng(1).standard_normal((3, 2, 2, 2))
+    z = 3 * (x + distance * d)
+    kernel = Convolutional(4, train=[1, 2, 3, 4])
+    found, slope = jax.value_and_grad(lambda z: kernel.pair(x, z))(jnp.asarray(z))
+    with mpmath.workdps(40):
+        exact = np.vectorize(mpmath.mpf, otypes=[object])
+        along = lambda s: exact_cntk(4, exact(x), exact(z) + s * exact(direction))
+        truth, rate = along(0), mpmath.diff(along, 0, h=mpmath.mpf("1e-20"))
+        assert abs(float(found) / truth - 1) < 32 * EPSILON
+        bound = (1e-13 + EPSILON / distance) * 20 * float(truth)
+        assert abs(float(jnp.vdot(slope, direction)) - rate) < bound
