@@ -1,6 +1,8 @@
 """The imputer is the flow of a factorization, stopped early, and obeys scikit-learn's contract."""
 
 import pickle
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -83,6 +85,7 @@ def test_it_stops_where_held_out_entries_are_predicted_best(model):
     assert (np.diff(model.times_) >= 0).all()
 
 
+@pytest.mark.slow
 def test_noise_is_not_learnt():
     """Trained to the end the noise is fitted too; stopped early the error is below it."""
     target = _low_rank()
@@ -218,6 +221,26 @@ def test_bad_parameters_are_refused_by_name(parameters, message):
 def test_a_matrix_of_which_nothing_is_known_is_refused():
     with pytest.raises(ValueError, match="`X` must have known entries"):
         DeepMatrixFactorization().fit(np.full((3, 2), nan))
+
+
+SINGLE = """
+import numpy as np, flowkit as fk
+draw = np.random.default_rng(0).normal
+target = draw(size=(24, 2)) @ draw(size=(2, 10))
+X = np.where(np.random.default_rng(1).random((24, 10)) < 0.3, np.nan, target)
+model = fk.estimators.DeepMatrixFactorization(standardise="matrix", random_state=0)
+filled = model.fit_transform(X)
+assert all(W.dtype == np.float32 for W in model.factors_)
+assert filled.dtype == np.float64
+print(np.sqrt(np.mean((filled - target)[np.isnan(X)] ** 2)) / target.std())
+"""
+
+
+@pytest.mark.slow
+def test_it_works_in_jax_as_it_comes_in_single_precision():
+    done = subprocess.run([sys.executable, "-c", SINGLE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 0.1
 
 
 @pytest.mark.slow

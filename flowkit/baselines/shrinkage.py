@@ -104,8 +104,9 @@ def _certificate(
     squares, top = float(np.vdot(residual, residual)), largest(residual)
     if squares == 0:
         return Certificate(penalty * norm, 0.0, residual[mask])
-    scale = min(float(np.vdot(residual, values)) / squares, penalty / top)
-    dual = scale * float(np.vdot(residual, values)) - scale**2 * squares / 2
+    inner, bound = float(np.vdot(residual, values)), penalty / top
+    scale = min(max(inner / squares, -bound), bound)
+    dual = scale * inner - scale**2 * squares / 2
     return Certificate(squares / 2 + penalty * norm, dual, scale * residual[mask])
 
 

@@ -113,8 +113,9 @@ class DeepMatrixFactorization(OneToOneFeatureMixin, TransformerMixin, BaseEstima
     def score(self, X: Any, y: Any = None) -> float:
         """Minus the root mean square error of known entries, each predicted from the others.
 
-        In standard units. Every known entry of X is left out in turn and predicted from the other
-        known entries of its row, in closed form by its leverage.
+        In standard units, which makes models of one `standardise` comparable. Every known entry of
+        X is left out in turn and predicted from the other known entries of its row, in closed form
+        by its leverage. Rows seen in `fit` are predicted too well: score others.
         """
         standard = self._standard(self._rows(X, reset=False))
         fits, leverages = fitted(standard, self.features_, self.ridge_)

@@ -76,9 +76,11 @@ def test_a_convex_solver_finds_the_same_and_lies_within_the_certificate(key):
         assert certificate.relative_gap <= tolerance
 
 
-def test_certificates_are_feasible_and_state_the_objective(key):
+@pytest.mark.parametrize("start", [0.0, 30.0, -30.0])
+def test_certificates_are_feasible_and_state_the_objective(start, key):
+    """From any start, however far on the other side of the values."""
     problem = MatrixCompletion.from_matrix(_noisy(), observed=0.6, key=key)
-    completed = baselines.soft_impute(problem, 0.8, max_iterations=4)
+    completed = baselines.soft_impute(problem, 0.8, start=start * _noisy(), max_iterations=1)
     certificate = completed.certificate
     assert certificate.primal == pytest.approx(_objective(problem, completed.matrix, 0.8))
     dual = np.zeros(problem.shape)
