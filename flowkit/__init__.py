@@ -44,8 +44,10 @@ from flowkit.fields import (
 from flowkit.lowering import LoweringError as LoweringError, lower as lower
 from flowkit.minibatches import Minibatches as Minibatches
 from flowkit.problems import (
+    GaussianSensing as GaussianSensing,
     MatrixCompletion as MatrixCompletion,
     MatrixSensing as MatrixSensing,
+    WeightedCompletion as WeightedCompletion,
 )
 from flowkit.spectrum import Spectrum as Spectrum
 from flowkit.trajectory import Result as Result, Trajectory as Trajectory

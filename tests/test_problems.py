@@ -7,6 +7,7 @@ import pytest
 from systems import completion
 
 from flowkit import MatrixCompletion
+from flowkit.problems import WeightedCompletion
 
 
 def test_loss_is_the_mean_square_over_observations(key):
@@ -124,3 +125,41 @@ def test_values_that_overflow_single_precision_are_refused():
 def test_a_split_that_leaves_nothing_is_refused(key):
     with pytest.raises(ValueError, match="`fraction` must leave observations on both sides"):
         completion().split(0.0, key=key)
+
+
+def test_weights_of_zero_and_one_are_completion(key):
+    """The same loss and gradient as by index, at entries that are `nan` elsewhere too."""
+    problem = completion()
+    W = jax.random.normal(key, problem.shape)
+    values = np.full(problem.shape, np.nan)
+    values[np.asarray(problem.rows), np.asarray(problem.cols)] = np.asarray(problem.values)
+    direct = WeightedCompletion(problem.mask.astype(float), values)
+    for weighted in (direct, WeightedCompletion.of(problem)):
+        assert float(weighted.loss(W)) == pytest.approx(float(problem.loss(W)), rel=1e-14)
+        np.testing.assert_allclose(weighted.gradient(W), problem.gradient(W), atol=1e-14)
+
+
+def test_a_weight_counts_an_entry_as_often():
+    weighted = WeightedCompletion(np.array([[2.0, 0.0, 1.0]]), np.array([[1.0, 5.0, -1.0]]))
+    W = jnp.array([[0.0, 9.0, 1.0]])
+    assert float(weighted.loss(W)) == pytest.approx((1 + 1 + 4) / 3)
+
+
+@pytest.mark.parametrize(
+    ("weights", "values", "message"),
+    [
+        (np.ones((2, 2)), np.ones((2, 3)), "must be matrices of one shape"),
+        (-np.ones((1, 2)), np.ones((1, 2)), "`weights` must be finite, not negative"),
+        (np.zeros((1, 2)), np.ones((1, 2)), "not all zero"),
+        (np.ones((1, 2)), np.full((1, 2), np.nan), "`values` must be finite where"),
+    ],
+)
+@pytest.mark.usefixtures("as_a_user")
+def test_bad_weights_are_refused(weights, values, message):
+    with pytest.raises(ValueError, match=message):
+        WeightedCompletion(weights, values)
+
+
+def test_a_product_of_another_shape_than_the_weights_is_refused():
+    with pytest.raises(ValueError, match=r"`product` must have shape \(1, 2\)"):
+        WeightedCompletion(np.ones((1, 2)), np.ones((1, 2))).loss(jnp.zeros((2, 2)))

@@ -132,18 +132,18 @@ def _check_temperatures(splits: int, depths: tuple[int, ...]) -> Verdict:
 def _one_split(seed: int) -> dict[str, float]:
     """Held-out errors in degrees of the flow and of the baselines, on one split."""
     split = standardised(seed)
-    least_squares, rank, ridge = baselines.tuned_alternating_least_squares(
-        split.raw, key=jax.random.key(seed)
-    )
+    least_squares = baselines.tuned_alternating_least_squares(split.raw, key=jax.random.key(seed))
     return {
         "depth 3": split.rmse(end_to_end(_complete(split, 3).final)),
-        "row-plus-column means": split.rmse_of_degrees(baselines.row_plus_column_means(split.raw)),
-        "row-plus-column effects": split.rmse_of_degrees(
-            baselines.row_plus_column_effects(split.raw)
+        "row-plus-column means": split.rmse_of_degrees(
+            baselines.row_plus_column_means(split.raw).matrix
         ),
-        "least squares with offsets": split.rmse_of_degrees(least_squares),
-        "its rank": rank,
-        "its ridge": ridge,
+        "row-plus-column effects": split.rmse_of_degrees(
+            baselines.row_plus_column_effects(split.raw).matrix
+        ),
+        "least squares with offsets": split.rmse_of_degrees(least_squares.matrix),
+        "its rank": float(least_squares.facts["rank"]),
+        "its ridge": float(least_squares.facts["ridge"]),
     }
 
 
@@ -155,7 +155,7 @@ def _error_chart(split: StandardisedProblem, trajectories: dict[int, Trajectory]
         )
         for depth, trajectory in trajectories.items()
     }
-    means = split.rmse_of_degrees(baselines.row_plus_column_means(split.raw))
+    means = split.rmse_of_degrees(baselines.row_plus_column_means(split.raw).matrix)
     lines["row-plus-column means"] = ([TRAIN_RMSE, split.deviation], [means, means])
     return Curves(
         title="Error on held-out hours as training proceeds",

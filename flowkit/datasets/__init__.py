@@ -1,6 +1,11 @@
-"""Real data: samples that come with flowkit and scikit-learn, and readers of CIFAR-10 folders."""
+"""Real data: samples that come with flowkit and scikit-learn, and readers of the user's files."""
 
 from flowkit.datasets.cifar import cifar10 as cifar10
+from flowkit.datasets.matrices import read_matrix as read_matrix
+from flowkit.datasets.movielens import (
+    movielens as movielens,
+    synthetic_ratings as synthetic_ratings,
+)
 from flowkit.datasets.samples import (
     digits as digits,
     seattle_temperatures as seattle_temperatures,

@@ -70,13 +70,55 @@ class MatrixSensing(AbstractProblem):
             The sensing experiments of arXiv:1905.13655.
         """
         target = _checked("target", target, 2)
-        if isinstance(measured, bool) or not isinstance(measured, int) or measured < 1:
-            raise ValueError(
-                f"Argument `measured` must be a positive integer, but it is {measured!r}."
-            )
+        _check_count(measured)
         draws = jax.random.normal(key, (measured, *target.shape), target.dtype)
         measurements = draws / target.size**0.5
         return cls(measurements, jnp.einsum("kij,ij->k", measurements, target))
+
+    @classmethod
+    def commuting(
+        cls,
+        eigenvalues: Float[Array | np.ndarray, " size"],
+        *,
+        measured: int,
+        key: PRNGKeyArray,
+    ) -> "MatrixSensing":
+        """Measure a symmetric matrix of given eigenvalues by symmetric matrices, all commuting.
+
+        All are diagonal in one basis Q, uniformly distributed: the target is Q diag(eigenvalues)
+        Q^T, and A_k = Q diag(a_k) Q^T with standard normal a_k. From scale^(1/N) I the flow stays
+        diagonal in it, and as the scale falls it leads to the positive semidefinite solution of
+        least nuclear norm: the linear program of least sum x, x >= 0, <a_k, x> = value_k.
+
+        Args:
+            eigenvalues: Those of the target; not negative, so that a semidefinite solution exists.
+            measured: The number of measurements.
+            key: Draws the basis and the measurements.
+
+        Returns:
+            The sensing problem.
+
+        Raises:
+            ValueError: `eigenvalues` are empty, not finite or negative, or `measured` is no
+                positive number.
+
+        Source:
+            arXiv:1905.13655, Theorems 1 and 2. Checked by tests/test_sensing.py.
+        """
+        eigenvalues = _checked("eigenvalues", eigenvalues, 1)
+        if (eigenvalues < 0).any():
+            raise ValueError(
+                f"Argument `eigenvalues` must not be negative, but the least is "
+                f"{float(eigenvalues.min()):g}."
+            )
+        _check_count(measured)
+        basis_key, draws_key = jax.random.split(key)
+        size = eigenvalues.size
+        Q, R = jnp.linalg.qr(jax.random.normal(basis_key, (size, size), eigenvalues.dtype))
+        Q = Q * jnp.sign(jnp.diagonal(R))[None, :]
+        diagonals = jax.random.normal(draws_key, (measured, size), eigenvalues.dtype)
+        measurements = jnp.einsum("ir,kr,jr->kij", Q, diagonals, Q)
+        return cls((measurements + measurements.mT) / 2, diagonals @ eigenvalues)
 
     def loss(self, product: Float[Array, "out in"]) -> Scalar:
         """Mean of squared residuals over the measurements.
@@ -90,6 +132,11 @@ class MatrixSensing(AbstractProblem):
             )
         measured = jnp.einsum("kij,ij->k", self.measurements, product)
         return jnp.mean((measured - self.values) ** 2)
+
+
+def _check_count(measured: int) -> None:
+    if isinstance(measured, bool) or not isinstance(measured, int) or measured < 1:
+        raise ValueError(f"Argument `measured` must be a positive integer, but it is {measured!r}.")
 
 
 def _checked(name: str, values, rank: int) -> Float[Array, "..."]:

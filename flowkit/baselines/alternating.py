@@ -1,4 +1,4 @@
-"""Completion methods to hold a flow against; each returns the completed matrix."""
+"""Alternating least squares with offsets: a low rank by ridge regressions in turn."""
 
 import itertools
 from collections.abc import Sequence
@@ -6,58 +6,20 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
-from scipy.sparse import coo_array, hstack
-from scipy.sparse.linalg import lsqr
 
+from flowkit.baselines.completed import Completed, Matrix, check_positive, observed_in
 from flowkit.problems import MatrixCompletion
-
-Matrix = Float[np.ndarray, "out in"]
-
-
-def row_plus_column_means(problem: MatrixCompletion) -> Matrix:
-    """Row mean plus column mean minus the overall mean, of the observed entries.
-
-    A row or column without observations counts with the overall mean.
-    """
-    mask, values = _dense(problem)
-    overall = values.sum() / mask.sum()
-    rows, columns = (
-        _means(side, observed, overall) for side, observed in ((values, mask), (values.T, mask.T))
-    )
-    return rows[:, None] + columns[None, :] - overall
-
-
-def _means(values: Matrix, mask: np.ndarray, otherwise: float) -> Float[np.ndarray, " out"]:
-    counts = mask.sum(axis=1)
-    return np.where(counts > 0, values.sum(axis=1) / np.maximum(counts, 1), otherwise)
-
-
-def row_plus_column_effects(problem: MatrixCompletion) -> Matrix:
-    """The additive model a_i + b_j fitted by least squares (minimum norm) to the observations."""
-    count = problem.values.size
-    rows, cols = np.asarray(problem.rows), np.asarray(problem.cols)
-    ones, at = np.ones(count), np.arange(count)
-    design = hstack(
-        [
-            coo_array((ones, (at, rows)), shape=(count, problem.shape[0])),
-            coo_array((ones, (at, cols)), shape=(count, problem.shape[1])),
-        ]
-    )
-    mean = float(np.mean(problem.values))
-    effects = lsqr(design, np.asarray(problem.values) - mean, atol=1e-12, btol=1e-12)[0]
-    row_effects, column_effects = np.split(effects, [problem.shape[0]])
-    return mean + row_effects[:, None] + column_effects[None, :]
 
 
 def alternating_least_squares(
     problem: MatrixCompletion,
     rank: int,
-    ridge: float,
+    ridge: float | int,
     *,
-    offset_ridge: float = 1e-2,
+    offset_ridge: float | int = 1e-2,
     sweeps: int = 60,
     key: PRNGKeyArray,
-) -> Matrix:
+) -> Completed:
     """Fit mean + a_i + b_j + u_i . v_j by alternating ridge regressions.
 
     Minimises the sum of squared residuals over the observations, plus `ridge` times the squares
@@ -72,16 +34,13 @@ def alternating_least_squares(
         key: Draws the starting factors.
 
     Returns:
-        The completed matrix.
+        The completed matrix; its facts are `rank`, `ridge` and `sweeps`.
 
     Raises:
         ValueError: `rank` or `sweeps` is not positive, or a ridge is not.
     """
-    positive = {"rank": rank, "ridge": ridge, "offset_ridge": offset_ridge, "sweeps": sweeps}
-    for name, value in positive.items():
-        if not value > 0:
-            raise ValueError(f"Argument `{name}` must be positive, but it is {value!r}.")
-    mask, values = _dense(problem)
+    check_positive(rank=rank, ridge=ridge, offset_ridge=offset_ridge, sweeps=sweeps)
+    mask, values = observed_in(problem)
     mean = values.sum() / mask.sum()
     residual = np.where(mask, values - mean, 0.0)
     penalty = np.diag([offset_ridge, *[ridge] * rank])
@@ -92,17 +51,18 @@ def alternating_least_squares(
     for _ in range(sweeps):
         left = _ridge_side(residual, mask, right, penalty)
         right = _ridge_side(residual.T, mask.T, left, penalty)
-    return mean + left[:, :1] + right[:, 0] + left[:, 1:] @ right[:, 1:].T
+    matrix = mean + left[:, :1] + right[:, 0] + left[:, 1:] @ right[:, 1:].T
+    return Completed(matrix, {"rank": rank, "ridge": float(ridge), "sweeps": sweeps})
 
 
 def tuned_alternating_least_squares(
     problem: MatrixCompletion,
     *,
     ranks: Sequence[int] = (1, 2, 3, 4, 5),
-    ridges: Sequence[float] = (0.1, 0.3, 1.0, 3.0),
+    ridges: Sequence[float | int] = (0.1, 0.3, 1.0, 3.0),
     validation: float = 0.1,
     key: PRNGKeyArray,
-) -> tuple[Matrix, int, float]:
+) -> Completed:
     """Choose rank and ridge on held-back observations, then refit on all of them.
 
     Args:
@@ -113,25 +73,22 @@ def tuned_alternating_least_squares(
         key: Draws the validation entries and starting factors.
 
     Returns:
-        The completed matrix, and the rank and ridge chosen.
+        The completed matrix; its facts are the `rank` and `ridge` chosen, `sweeps`, and
+        `validation rmse`, their error on the observations held back.
     """
     split_key, fit_key = jax.random.split(key)
     train, held_back = problem.split(validation, key=split_key)
     entries, values = (held_back.rows, held_back.cols), np.asarray(held_back.values)
     errors = {
         (rank, ridge): np.linalg.norm(
-            alternating_least_squares(train, rank, ridge, key=fit_key)[entries] - values
+            alternating_least_squares(train, rank, ridge, key=fit_key).matrix[entries] - values
         )
         for rank, ridge in itertools.product(ranks, ridges)
     }
     rank, ridge = min(errors, key=lambda setting: errors[setting])
-    return alternating_least_squares(problem, rank, ridge, key=fit_key), rank, ridge
-
-
-def _dense(problem: MatrixCompletion) -> tuple[np.ndarray, Matrix]:
-    values = np.zeros(problem.shape)
-    values[np.asarray(problem.rows), np.asarray(problem.cols)] = np.asarray(problem.values)
-    return problem.mask, values
+    chosen = alternating_least_squares(problem, rank, ridge, key=fit_key)
+    rmse = float(errors[rank, ridge] / len(values) ** 0.5)
+    return Completed(chosen.matrix, {**chosen.facts, "validation rmse": rmse})
 
 
 def _gaussian(key: PRNGKeyArray, shape: tuple[int, int]) -> np.ndarray:

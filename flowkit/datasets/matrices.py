@@ -1,0 +1,136 @@
+"""Matrices with missing entries from the user's files: delimited text, and NumPy's formats."""
+
+import csv
+from collections.abc import Collection, Iterator
+from os import PathLike
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from jaxtyping import Float
+
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+SUFFIXES = (*DELIMITERS, ".npy", ".npz")
+MISSING = ("", "nan", "na", "null", "none", "?")  # whatever their case
+
+
+def read_matrix(
+    path: str | PathLike[str],
+    *,
+    missing: Collection[str] = MISSING,
+    header: bool = False,
+    name: str | None = None,
+) -> Float[np.ndarray, "rows columns"]:
+    """A matrix whose missing entries are `nan`, ready for `MatrixCompletion.from_matrix`.
+
+    Args:
+        path: A `.csv` (commas) or `.tsv` file (tabs) with a row a line, or a NumPy `.npy` or `.npz`
+            file, read without pickles. Nothing is downloaded.
+        missing: What stands for a missing entry in text, whatever its case; blanks around it do
+            not count. In NumPy's formats it is `nan`.
+        header: Whether the first line of text holds names, which are read past.
+        name: Which array of a `.npz` file; needed where it holds several.
+
+    Returns:
+        The matrix in float64.
+
+    Raises:
+        ValueError: the file is missing, of another kind, empty or not a real matrix; a line of text
+            has another length than the first, or an entry is neither a finite number nor missing.
+            The message names the file and, of text, line and column.
+    """
+    file = Path(path)
+    if file.suffix.lower() not in SUFFIXES:
+        raise ValueError(
+            f"Argument `path` must end in one of {', '.join(SUFFIXES)}, but it is `{file}`."
+        )
+    if not file.is_file():
+        raise ValueError(f"Argument `path` must be a file, but there is no file `{file}`.")
+    if file.suffix.lower() in DELIMITERS:
+        return _from_text(file, missing, header=header)
+    return _checked(file, _loaded(file, name))
+
+
+def _from_text(
+    path: Path, missing: Collection[str], *, header: bool
+) -> Float[np.ndarray, "rows columns"]:
+    absent = {text.strip().lower() for text in missing}
+    rows: list[list[float]] = []
+    for i, (where, cells) in enumerate(_lines(path)):
+        if header and i == 0:
+            continue
+        if rows and len(cells) != len(rows[0]):
+            raise ValueError(
+                f"{where} must hold {len(rows[0])} entries, as the first row does, but it holds "
+                f"{len(cells)}."
+            )
+        rows.append([_entry(cell, absent, where, j) for j, cell in enumerate(cells, 1)])
+    if not rows or not rows[0]:
+        raise ValueError(f"File `{path}` must hold at least one row of entries, but it is empty.")
+    return np.array(rows)
+
+
+def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """The cells of every line, and where it stands."""
+    delimiter = DELIMITERS[path.suffix.lower()]
+    with path.open(newline="", encoding="utf-8-sig") as text:
+        lines = csv.reader(text, delimiter=delimiter, skipinitialspace=True, strict=True)
+        try:
+            for cells in lines:
+                yield f"File `{path}`, line {lines.line_num}", cells
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"File `{path}` must be text in UTF-8 with quotes in pairs, but near line "
+                f"{lines.line_num} it is not: {error}."
+            ) from error
+
+
+def _entry(cell: str, absent: set[str], where: str, column: int) -> float:
+    if cell.strip().lower() in absent:
+        return float("nan")
+    try:
+        value = float(cell)
+    except ValueError:
+        value = float("inf")
+    if not np.isfinite(value):
+        raise ValueError(
+            f"{where}, column {column} must be a finite number or missing, but it is {cell!r}."
+        )
+    return value
+
+
+def _loaded(path: Path, name: str | None) -> np.ndarray:
+    """The array of a file, or the arrays of an archive by name."""
+    try:
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            arrays = None if isinstance(content, np.ndarray) else dict(content)
+    except (ValueError, EOFError, OSError, BadZipFile) as error:
+        raise ValueError(
+            f"File `{path}` must hold arrays in NumPy's format, but it cannot be read: {error}."
+        ) from error
+    if arrays is None:
+        return content
+    chosen = next(iter(arrays), None) if name is None and len(arrays) == 1 else name
+    if chosen not in arrays:
+        raise ValueError(
+            f"Argument `name` must be one of the arrays {list(arrays)} of `{path}`, but it is "
+            f"{name!r}."
+        )
+    return arrays[chosen]
+
+
+def _checked(path: Path, matrix: np.ndarray) -> Float[np.ndarray, "rows columns"]:
+    if matrix.ndim != 2 or 0 in matrix.shape or matrix.dtype.kind not in "fiu":
+        raise ValueError(
+            f"File `{path}` must hold a real matrix with entries, but it holds an array of shape "
+            f"{matrix.shape} and type {matrix.dtype}."
+        )
+    infinite = np.argwhere(np.isinf(matrix))
+    if len(infinite):
+        i, j = infinite[0]
+        raise ValueError(
+            f"File `{path}` must hold finite numbers, or nan where missing, but entry ({i}, {j}) "
+            f"is {matrix[i, j]}."
+        )
+    return matrix.astype(float)

@@ -1,0 +1,202 @@
+"""Imputation by deep matrix factorization."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from flowkit import initial
+from flowkit.estimators.base import DTYPES
+from flowkit.estimators.early_stopping import first_time, train, train_until
+from flowkit.estimators.standardisation import COLUMNS, KINDS, Rows, Units, fitted
+from flowkit.observables import end_to_end
+from flowkit.problems import MatrixCompletion, WeightedCompletion
+
+LONGEST = 1e4  # of the default end, in units of the time in which the strongest mode grows
+
+
+class DeepMatrixFactorization(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """Completion of a matrix by the gradient flow of its factors, from a small start.
+
+    The known entries, in standard units, are fitted by a product W_N ... W_1 that follows the
+    gradient flow of the mean of squares. Depth and a small start favour a low rank, and strong
+    modes are learnt before weak ones; some known entries are held out to tell when to stop.
+
+    Rows seen in `fit` are completed by the product (`fit_transform`). Others are fitted by ridge
+    regression on the learnt features, the product's right singular vectors (`transform`, `score`).
+    Computes in JAX's precision, float64 where x64 is on.
+
+    Args:
+        depth: The number of factors N.
+        scale: Scale of the product at the start. The smaller, the longer it takes and the stronger
+            the bias to a low rank.
+        width: Size of the hidden layers, a bound of the rank; None for no bound.
+        standardise: "columns" for the mean and deviation of each column, as columns of different
+            units need; "matrix" for those of all entries together; "effects" to subtract effects
+            of rows and columns (ridge regression) and divide by the deviation of what is left.
+        validation: The part of the known entries that is held out; 0 to train to the end.
+        refit: Whether to train on all known entries up to the stopping time found.
+        patience: Training ends where the time has grown by this factor since the held-out error was
+            least. Between two modes that are learnt one after the other it hardly moves: a factor
+            below the ratio of their strengths ends training too early.
+        tolerance: Training ends where the mean square of residuals, in standard units, falls below.
+        max_time: The flow time to end at; None for 10,000 times that in which the strongest mode
+            grows at depth 1.
+        ridge: Of `transform`, in squared standard units; None for the held-out mean square (the
+            training one where nothing is held out), the variance of what features cannot explain.
+        random_state: Draws the start and the held-out entries.
+
+    Attributes:
+        factors_: The factors (W_1, .., W_N), in standard units.
+        features_: What rows are combinations of, in standard units, a column each.
+        units_: The offsets and scales.
+        time_: The flow time at which training stopped.
+        ridge_: The ridge of `transform`.
+        times_, train_losses_, held_out_losses_: Mean squares along training, in standard units.
+        n_features_in_: The number of columns.
+
+    Source:
+        Arora, Cohen, Hu, Luo 2019, arXiv:1905.13655. Checked by
+        tests/test_matrix_factorization.py.
+    """
+
+    def __init__(
+        self,
+        depth: int = 3,
+        scale: float = 1e-3,
+        *,
+        width: int | None = None,
+        standardise: str = COLUMNS,
+        validation: float = 0.1,
+        refit: bool = True,
+        patience: float = 16.0,
+        tolerance: float = 1e-6,
+        max_time: float | None = None,
+        ridge: float | None = None,
+        random_state: Any = None,
+    ):
+        self.depth = depth
+        self.scale = scale
+        self.width = width
+        self.standardise = standardise
+        self.validation = validation
+        self.refit = refit
+        self.patience = patience
+        self.tolerance = tolerance
+        self.max_time = max_time
+        self.ridge = ridge
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> "DeepMatrixFactorization":
+        """Learn the factors of X, a matrix with `nan` where it is unknown; y is not looked at."""
+        self._fit(X)
+        return self
+
+    def fit_transform(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, X: Any, y: Any = None
+    ) -> Rows:
+        """Learn the factors of X and fill its unknown entries with those of the product."""
+        rows, product = self._fit(X)
+        return np.where(np.isnan(rows), self.units_.restore(product), rows).astype(rows.dtype)
+
+    def transform(self, X: Any) -> Rows:
+        """Fill unknown entries of rows, known from `fit` or not, from their other entries."""
+        rows = self._rows(X, reset=False)
+        fits, _ = fitted(self._standard(rows), self.features_, self.ridge_)
+        filled = np.where(np.isnan(rows), self.units_.restore(fits, new=True), rows)
+        return filled.astype(rows.dtype)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Minus the root mean square error of known entries, each predicted from the others.
+
+        In standard units, which makes models of one `standardise` comparable. Every known entry of
+        X is left out in turn and predicted from the other known entries of its row, in closed form
+        by its leverage. Rows seen in `fit` are predicted too well: score others.
+        """
+        standard = self._standard(self._rows(X, reset=False))
+        fits, leverages = fitted(standard, self.features_, self.ridge_)
+        known = ~np.isnan(standard)
+        alone = leverages[known] > 1 - np.finfo(float).eps ** 0.5
+        residuals = (standard - fits)[known] / np.where(alone, 1.0, 1 - leverages[known])
+        return -float(np.sqrt(np.mean(np.where(alone, standard[known], residuals) ** 2)))
+
+    def _fit(self, X: Any) -> tuple[Rows, Float[np.ndarray, "points features"]]:
+        rows = self._rows(X)
+        self._check_parameters()
+        random = check_random_state(self.random_state)
+        start, split = jax.random.split(jax.random.key(random.randint(2**31 - 1)))
+        self.units_ = Units.of(rows.astype(float), self.standardise)
+        standard = self.units_.standardise(rows.astype(float))
+        problem = MatrixCompletion.from_matrix(standard, observed=~np.isnan(standard))
+        factors = initial.gaussian(problem, self.depth, self.scale, width=self.width, key=start)
+        self._learn(problem, factors, split)
+        product = np.asarray(end_to_end(self.factors_), float)
+        self.features_ = self.units_.features(product)
+        return rows, product
+
+    def _learn(self, problem: MatrixCompletion, factors: initial.Factors, key: jax.Array) -> None:
+        """Train, and keep what was learnt; a matrix without residuals has nothing to teach."""
+        everything = WeightedCompletion.of(problem)
+        if not problem.values.any():
+            self.factors_, self.time_, self.ridge_ = factors, 0.0, float(self.ridge or 0.0)
+            self.times_ = self.train_losses_ = self.held_out_losses_ = np.zeros(0)
+            return
+        held_out, taught = None, everything
+        if round(self.validation * problem.values.size) > 0:
+            first, second = problem.split(float(self.validation), key=key)
+            if first.values.any():
+                held_out, taught = WeightedCompletion.of(second), WeightedCompletion.of(first)
+        longest = LONGEST * first_time(taught) if self.max_time is None else float(self.max_time)
+        trained = train(
+            taught,
+            held_out,
+            factors,
+            max_time=longest,
+            tolerance=float(self.tolerance),
+            patience=float(self.patience),
+        )
+        self.factors_, self.time_ = trained.factors, trained.time
+        if held_out is not None and self.refit:
+            self.factors_ = train_until(everything, factors, trained.time)
+        self.ridge_ = trained.loss if self.ridge is None else float(self.ridge)
+        self.times_, self.train_losses_ = trained.times, trained.train_losses
+        self.held_out_losses_ = trained.held_out_losses
+
+    def _rows(self, X: Any, *, reset: bool = True) -> Any:
+        if not reset:
+            check_is_fitted(self)
+        rows: Any = validate_data(self, X, dtype=DTYPES, ensure_all_finite="allow-nan", reset=reset)
+        if reset and np.isnan(rows).all():
+            raise ValueError("Argument `X` must have known entries, but all of it is nan.")
+        return rows
+
+    def _standard(self, rows: Rows) -> Rows:
+        return self.units_.standardise(rows.astype(float), new=True)
+
+    def _check_parameters(self) -> None:
+        if self.standardise not in KINDS:
+            raise ValueError(
+                f"Argument `standardise` must be one of {KINDS}, but it is {self.standardise!r}."
+            )
+        conditions = {
+            "validation": (0 <= self.validation < 1, "at least 0 and below 1"),
+            "patience": (self.patience > 1, "above 1"),
+            "tolerance": (self.tolerance > 0, "positive"),
+            "max_time": (self.max_time is None or self.max_time > 0, "positive or None"),
+            "ridge": (self.ridge is None or self.ridge >= 0, "at least 0, or None"),
+        }
+        for name, (holds, condition) in conditions.items():
+            if not holds:
+                raise ValueError(
+                    f"Argument `{name}` must be {condition}, but it is {getattr(self, name)!r}."
+                )
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags

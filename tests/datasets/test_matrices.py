@@ -1,0 +1,103 @@
+"""Matrices with missing entries are read entry by entry, and refused by file, line and column."""
+
+import re
+
+import numpy as np
+import pytest
+
+from flowkit import MatrixCompletion
+from flowkit.datasets import read_matrix
+
+nan = np.nan
+MATRIX = np.array([[1.0, nan, -2.5], [4.0, 5e3, nan]])
+TEXTS = {
+    "commas": ("m.csv", "1,,-2.5\n4,5e3,NA\n", {}),
+    "tabs": ("m.tsv", "1\t?\t-2.5\n4\t5000\tnull\n", {}),
+    "a header": ("m.csv", "a,b,c\n1,nan,-2.5\n4,5e3,NaN\n", {"header": True}),
+    "quotes and blanks": ("M.CSV", '"1", "",-2.5 \r\n4,5e3, None\r\n', {}),
+    "a byte order mark": ("m.csv", "\ufeff1,,-2.5\n4,5e3,\n", {}),
+    "another word": ("m.csv", "1,-999,-2.5\n4,5e3,-999\n", {"missing": ["-999"]}),
+}
+
+
+@pytest.mark.parametrize(("name", "text", "options"), TEXTS.values(), ids=TEXTS.keys())
+def test_text_is_read(tmp_path, name, text, options):
+    path = tmp_path / name
+    path.write_bytes(text.encode("utf-8"))
+    np.testing.assert_array_equal(read_matrix(path, **options), MATRIX)
+
+
+def test_numpy_files_are_read(tmp_path):
+    np.save(tmp_path / "m.npy", MATRIX)
+    np.savez(tmp_path / "one.npz", MATRIX)
+    np.savez(tmp_path / "two.npz", first=np.eye(2), second=MATRIX.astype(np.float32))
+    np.testing.assert_array_equal(read_matrix(tmp_path / "m.npy"), MATRIX)
+    np.testing.assert_array_equal(read_matrix(tmp_path / "one.npz"), MATRIX)
+    second = read_matrix(tmp_path / "two.npz", name="second")
+    np.testing.assert_array_equal(second, MATRIX)
+    assert second.dtype == np.float64
+    with pytest.raises(ValueError, match=r"`name` must be one of the arrays \['first', 'second'\]"):
+        read_matrix(tmp_path / "two.npz")
+
+
+def test_what_is_read_is_a_completion_problem(tmp_path):
+    (tmp_path / "m.csv").write_text("1,,-2.5\n4,5e3,NA\n")
+    matrix = read_matrix(tmp_path / "m.csv")
+    problem = MatrixCompletion.from_matrix(matrix, observed=~np.isnan(matrix))
+    assert problem.values.tolist() == [1.0, -2.5, 4.0, 5000.0]
+
+
+BAD = {
+    "a word": ("1,2\n3,x\n", "line 2, column 2 must be a finite number or missing, but it is 'x'"),
+    "infinity": ("1,inf\n", "line 1, column 2 must be a finite number"),
+    "too short": ("1,2\n3,4\n5\n", "line 3 must hold 2 entries, as the first row does, but it h"),
+    "an empty line": ("1,2\n\n5,6\n", "line 2 must hold 2 entries"),
+    "quotes": ('1,2\n"3,4\n', "must be text in UTF-8 with quotes in pairs, but near line"),
+    "a header unannounced": ("a,b\n1,2\n", "line 1, column 1 must be a finite number"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), BAD.values(), ids=BAD.keys())
+def test_bad_text_is_refused_by_line_and_column(tmp_path, text, message):
+    path = tmp_path / "m.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=re.escape(f"File `{path}`") + ",? " + re.escape(message)):
+        read_matrix(path)
+
+
+def test_other_files_are_refused(tmp_path):
+    (tmp_path / "m.csv").write_text("")
+    with pytest.raises(ValueError, match="at least one row of entries, but it is empty"):
+        read_matrix(tmp_path / "m.csv")
+    with pytest.raises(ValueError, match=r"must end in one of \.csv, \.tsv, \.npy, \.npz"):
+        read_matrix(tmp_path / "m.xlsx")
+    with pytest.raises(ValueError, match="there is no file"):
+        read_matrix(tmp_path / "absent.csv")
+
+
+BAD_ARRAYS = {
+    "a list": (np.ones(3), "must hold a real matrix with entries, but it holds .* shape \\(3,\\)"),
+    "complex": (1j * np.eye(2), "a real matrix"),
+    "words": (np.array([["a"]]), "a real matrix"),
+    "nothing": (np.ones((0, 2)), "a real matrix"),
+    "infinite": (np.array([[0.0, 1.0], [np.inf, 1.0]]), r"entry \(1, 0\) is inf"),
+    "a pickle": (np.array([[None]], dtype=object), "cannot be read"),
+}
+
+
+@pytest.mark.parametrize(("array", "message"), BAD_ARRAYS.values(), ids=BAD_ARRAYS.keys())
+def test_bad_arrays_are_refused(tmp_path, array, message):
+    np.save(tmp_path / "m.npy", array)
+    with pytest.raises(ValueError, match=message):
+        read_matrix(tmp_path / "m.npy")
+
+
+def test_a_truncated_file_is_refused(tmp_path):
+    np.save(tmp_path / "m.npy", MATRIX)
+    content = (tmp_path / "m.npy").read_bytes()
+    (tmp_path / "m.npy").write_bytes(content[:-8])
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_matrix(tmp_path / "m.npy")
+    (tmp_path / "m.npz").write_bytes(b"PK\x03\x04")
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_matrix(tmp_path / "m.npz")

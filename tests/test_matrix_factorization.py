@@ -1,0 +1,254 @@
+"""The imputer is the flow of a factorization, stopped early, and obeys scikit-learn's contract."""
+
+import pickle
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
+
+from flowkit import FactorFlow, MatrixCompletion, initial, integrate
+from flowkit.estimators import DeepMatrixFactorization
+from flowkit.estimators.standardisation import KINDS, Units, fitted
+from flowkit.observables import end_to_end
+
+SHAPE, RANK = (24, 10), 2
+FLOW = 2e-2  # of the entries: the estimator integrates at a relative tolerance of 1e-3
+EXACT = 1e-10
+nan = np.nan
+
+
+def _low_rank(seed=0, rows=SHAPE[0]):
+    """Rows of one row space, whatever the seed."""
+    space = np.random.default_rng(99).normal(size=(RANK, SHAPE[1]))
+    return np.random.default_rng(seed).normal(size=(rows, RANK)) @ space
+
+
+def _hidden(matrix, part, seed=1):
+    hide = np.random.default_rng(seed).random(matrix.shape) < part
+    return np.where(hide, nan, matrix), hide
+
+
+@pytest.fixture(scope="module")
+def model():
+    X, _ = _hidden(_low_rank(), 0.3)
+    return DeepMatrixFactorization(standardise="matrix", random_state=0).fit(X)
+
+
+def _rms(errors):
+    return float(np.sqrt(np.mean(np.square(errors))))
+
+
+def test_a_low_rank_matrix_is_recovered_and_known_entries_are_kept():
+    target = _low_rank()
+    X, hide = _hidden(target, 0.3)
+    filled = DeepMatrixFactorization(standardise="matrix", random_state=0).fit_transform(X)
+    np.testing.assert_array_equal(filled[~hide], target[~hide])
+    assert _rms((filled - target)[hide]) < 0.1 * target.std()
+
+
+def test_rows_of_the_same_space_are_filled_though_never_seen(model):
+    target = _low_rank(seed=7, rows=15)
+    X, hide = _hidden(target, 0.4, seed=8)
+    filled = model.transform(X)
+    np.testing.assert_array_equal(filled[~hide], target[~hide])
+    assert _rms((filled - target)[hide]) < 0.25 * target.std()
+    np.testing.assert_allclose(model.transform(X[::-1])[::-1], filled, atol=EXACT)
+
+
+def test_what_is_learnt_is_the_flow_of_all_known_entries_at_the_stopping_time(model):
+    """Integrated once more, of observations by index, without stops, to a tighter tolerance."""
+    X, _ = _hidden(_low_rank(), 0.3)
+    mean, deviation = np.nanmean(X), np.nanstd(X)
+    problem = MatrixCompletion.from_matrix((X - mean) / deviation, observed=~np.isnan(X))
+    seed = np.random.RandomState(0).randint(2**31 - 1)
+    start, _ = jax.random.split(jax.random.key(seed))
+    factors = initial.gaussian(problem, 3, 1e-3, key=start)
+    final = integrate(FactorFlow(problem), factors, [0.0, model.time_]).final
+    np.testing.assert_allclose(
+        np.asarray(end_to_end(model.factors_)), np.asarray(end_to_end(final)), atol=FLOW
+    )
+
+
+def test_it_stops_where_held_out_entries_are_predicted_best(model):
+    best = int(np.argmin(model.held_out_losses_))
+    assert model.times_[best] == model.time_
+    assert model.ridge_ == model.held_out_losses_[best]
+    assert model.train_losses_[-1] < 1e-2 < 0.5 < model.train_losses_[0]
+    assert (np.diff(model.times_) >= 0).all()
+
+
+@pytest.mark.slow
+def test_noise_is_not_learnt():
+    """Trained to the end the noise is fitted too; stopped early the error is below it."""
+    target = _low_rank()
+    X, hide = _hidden(target + np.random.default_rng(5).normal(size=SHAPE), 0.3)
+    early, late = (
+        DeepMatrixFactorization(
+            2, 0.1, standardise="matrix", validation=validation, random_state=0
+        ).fit_transform(X)
+        for validation in (0.1, 0.0)
+    )
+    assert _rms((early - target)[hide]) < 0.9 * _rms((late - target)[hide])
+
+
+def test_transforming_is_ridge_regression_on_the_features(model):
+    X, _ = _hidden(_low_rank(seed=3, rows=6), 0.4, seed=4)
+    X[2] = nan
+    filled = model.transform(X)
+    mean, deviation = model.units_.column_offsets[0], model.units_.scales[0]
+    for row, result in zip((X - mean) / deviation, (filled - mean) / deviation, strict=True):
+        known = ~np.isnan(row)
+        F = model.features_[known]
+        normal = F.T @ F + model.ridge_ * np.eye(F.shape[1])
+        expected = model.features_ @ np.linalg.solve(normal, F.T @ row[known])
+        np.testing.assert_allclose(result[~known], expected[~known], atol=1e-7)
+    np.testing.assert_allclose(filled[2], mean, atol=EXACT)
+
+
+def test_without_a_ridge_it_is_the_least_squares_solution_of_least_norm():
+    draw = np.random.default_rng(0).normal
+    features, rows = draw(size=(7, 4)), draw(size=(5, 7))
+    rows[np.random.default_rng(1).random(rows.shape) < 0.5] = nan
+    fits, _ = fitted(rows, features, 0.0)
+    for row, fit in zip(rows, fits, strict=True):
+        known = ~np.isnan(row)
+        expected = features @ np.linalg.lstsq(features[known], row[known])[0]
+        np.testing.assert_allclose(fit, expected, atol=EXACT)
+
+
+def test_the_score_leaves_every_known_entry_out_in_turn(model):
+    X, _ = _hidden(_low_rank(seed=3, rows=6), 0.4, seed=4)
+    deviation = model.units_.scales[0]
+    residuals = []
+    for i, j in np.argwhere(~np.isnan(X)):
+        row = X[[i]].copy()
+        row[0, j] = nan
+        residuals.append((model.transform(row)[0, j] - X[i, j]) / deviation)
+    assert model.score(X) == pytest.approx(-_rms(residuals), rel=1e-7)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_standard_units_are_standard_and_lead_back(kind):
+    X, hide = _hidden(_low_rank() * np.arange(1, 11) + 5, 0.3)
+    X[:, 4] = 2.5
+    units = Units.of(X, kind)
+    standard = units.standardise(X)
+    np.testing.assert_allclose(units.restore(standard), X, atol=EXACT)
+    means, deviations = np.nanmean(standard, axis=0), np.nanstd(standard, axis=0)
+    if kind == "columns":
+        varying = np.arange(10) != 4
+        np.testing.assert_allclose(means, 0.0, atol=EXACT)
+        np.testing.assert_allclose(deviations[varying], 1.0, atol=EXACT)
+        np.testing.assert_array_equal(standard[~hide[:, 4], 4], 0.0)
+    else:
+        assert np.nanmean(standard**2) == pytest.approx(1.0)
+    if kind == "matrix":
+        assert np.nanmean(standard) == pytest.approx(0.0, abs=EXACT)
+
+
+def test_effects_of_rows_are_found_in_rows_never_seen():
+    """An additive matrix: nothing is left to factorize, and one known entry tells the row."""
+    effects = 10 * np.random.default_rng(0).normal(size=SHAPE[0])[:, None] + np.arange(10.0)
+    X, hide = _hidden(effects, 0.2)
+    model = DeepMatrixFactorization(standardise="effects", random_state=0)
+    filled = model.fit_transform(X)
+    assert _rms((filled - effects)[hide]) < 0.25 * effects.std()
+    row = np.where(np.arange(10) == 2, 22.0, nan)[None]
+    assert _rms(model.transform(row)[0] - (20.0 + np.arange(10))) < 4
+
+
+def test_empty_columns_rows_and_constants_are_filled_with_means():
+    X, _ = _hidden(_low_rank(), 0.3)
+    X[:, 3] = nan
+    X[5] = nan
+    filled = DeepMatrixFactorization(random_state=0, max_time=30.0).fit_transform(X)
+    np.testing.assert_allclose(filled[:, 3], np.nanmean(X), atol=0.05)
+    others = np.arange(SHAPE[1]) != 3
+    np.testing.assert_allclose(filled[5, others], np.nanmean(X[:, others], axis=0), atol=0.1)
+    constant = np.full((4, 3), 7.0)
+    constant[1, 2] = nan
+    model = DeepMatrixFactorization()
+    np.testing.assert_allclose(model.fit_transform(constant), 7.0, atol=1e-2)
+    np.testing.assert_allclose(model.transform(constant), 7.0, atol=1e-2)
+
+
+def test_single_precision_stays_and_models_are_pickled(model):
+    X, _ = _hidden(_low_rank(seed=3, rows=6), 0.4, seed=4)
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.transform(X), model.transform(X))
+    assert model.transform(X.astype(np.float32)).dtype == np.float32
+
+
+@pytest.mark.slow
+def test_it_imputes_in_a_pipeline_and_is_tuned_in_a_grid():
+    target = _low_rank(rows=30)
+    X, _ = _hidden(target, 0.2)
+    y = target @ np.arange(10.0)
+    imputer = DeepMatrixFactorization(max_time=300.0, refit=False, random_state=0)
+    pipeline = make_pipeline(StandardScaler(), imputer, LinearRegression())
+    grid = GridSearchCV(pipeline, {"deepmatrixfactorization__depth": [1, 3]}, cv=2).fit(X, y)
+    assert grid.best_params_ == {"deepmatrixfactorization__depth": 3}
+    alone = GridSearchCV(clone(imputer), {"depth": [1, 3]}, cv=2).fit(X)
+    assert alone.best_params_ == {"depth": 3}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"depth": 0}, "`depth` must be a positive integer"),
+        ({"scale": 0.0}, "`scale` must be positive"),
+        ({"standardise": "rows"}, "`standardise` must be one of"),
+        ({"validation": 1.0}, "`validation` must be at least 0 and below 1"),
+        ({"patience": 1.0}, "`patience` must be above 1"),
+        ({"tolerance": 0.0}, "`tolerance` must be positive"),
+        ({"max_time": 0.0}, "`max_time` must be positive or None"),
+        ({"ridge": -1.0}, "`ridge` must be at least 0, or None"),
+    ],
+)
+def test_bad_parameters_are_refused_by_name(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        DeepMatrixFactorization(**parameters).fit(_low_rank())
+
+
+def test_a_matrix_of_which_nothing_is_known_is_refused():
+    with pytest.raises(ValueError, match="`X` must have known entries"):
+        DeepMatrixFactorization().fit(np.full((3, 2), nan))
+
+
+SINGLE = """
+import numpy as np, flowkit as fk
+draw = np.random.default_rng(0).normal
+target = draw(size=(24, 2)) @ draw(size=(2, 10))
+X = np.where(np.random.default_rng(1).random((24, 10)) < 0.3, np.nan, target)
+model = fk.estimators.DeepMatrixFactorization(standardise="matrix", random_state=0)
+filled = model.fit_transform(X)
+assert all(W.dtype == np.float32 for W in model.factors_)
+assert filled.dtype == np.float64
+print(np.sqrt(np.mean((filled - target)[np.isnan(X)] ** 2)) / target.std())
+"""
+
+
+@pytest.mark.slow
+def test_it_works_in_jax_as_it_comes_in_single_precision():
+    done = subprocess.run([sys.executable, "-c", SINGLE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_a_user")  # the contract sets parameters of wrong types on purpose
+def test_the_contract_of_scikit_learn_is_kept():
+    """Every check that applies; only its array-API check needs a switch."""
+    results = check_estimator(DeepMatrixFactorization(max_time=20.0, refit=False), on_skip=None)
+    skipped = {result["check_name"] for result in results if result["status"] == "skipped"}
+    assert skipped <= {"check_array_api_input"}
+    assert all(result["status"] in ("passed", "skipped") for result in results)
+    assert len(results) > 40
