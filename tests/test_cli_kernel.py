@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from flowkit.cli import app
 from flowkit.datasets import digits
+from flowkit.gramian import open_gram
 from flowkit.kernels import Convolutional, FullyConnected
 
 ROUNDING = 1e-12
@@ -40,7 +41,7 @@ def test_the_gram_matrix_of_a_file(images, points, tmp_path):
     assert result.exit_code == 0, result.output
     gram = np.load(tmp_path / "out/train/gram.npy")
     assert np.abs(gram - FullyConnected(2).gram(points, kind="nngp")).max() < ROUNDING
-    assert json.loads((tmp_path / "out/train/gram.json").read_text())["kind"] == "nngp"
+    np.testing.assert_array_equal(open_gram(tmp_path / "out/train/gram.zarr", kind="nngp"), gram)
     assert not (tmp_path / "out/test").exists()
 
 
@@ -98,9 +99,35 @@ def test_an_interrupted_run_goes_on(images, points, tmp_path, monkeypatch):
     assert result.exit_code == 130
     assert "the same command goes on" in result.output
     assert run(*command).exit_code == 0
-    assert len(calls) == 4 + 3  # six tiles; the three of the last block are done again
+    assert len(calls) == 4 + 3  # six tiles, one of them lost
     found = np.load(tmp_path / "out/train/gram.npy")
     assert np.abs(found - true_gram(FullyConnected(2), points)).max() < ROUNDING
+
+
+def test_more_images_cost_only_what_is_new(images, points, tmp_path, monkeypatch):
+    seen, true_gram = [], FullyConnected.gram
+
+    def gram(self, x, z=None, **options):
+        seen.append(len(x) * (len(x) + 1) // 2 if z is None else len(x) * len(z))
+        return true_gram(self, x, z, **options)
+
+    monkeypatch.setattr(FullyConnected, "gram", gram)
+    for count in (5, 9):
+        result = run(images, *FULLY_CONNECTED, "--train", count, "--out", tmp_path / "out")
+        assert result.exit_code == 0, result.output
+        assert sum(seen) == count * (count + 1) // 2
+    found = np.load(tmp_path / "out/train/gram.npy")
+    assert np.abs(found - true_gram(FullyConnected(2), points)).max() < ROUNDING
+
+
+def test_without_zarr_the_matrix_is_written_all_the_same(images, points, tmp_path, monkeypatch):
+    monkeypatch.setattr("flowkit.studies.matrices.find_spec", lambda name: None)
+    with pytest.warns(UserWarning, match=r"Without `zarr` an interrupted matrix"):
+        result = run(images, *FULLY_CONNECTED, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    found = np.load(tmp_path / "out/train/gram.npy")
+    assert np.abs(found - FullyConnected(2).gram(points)).max() < ROUNDING
+    assert not (tmp_path / "out/train/gram.zarr").exists()
 
 
 @pytest.mark.parametrize(
