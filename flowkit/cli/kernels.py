@@ -110,6 +110,9 @@ def kernel(
             show_default="a 16th of the images, from 16 to 256",
         ),
     ] = None,
+    estimate: Annotated[  # noqa: FBT002
+        bool, _output("--estimate", help="Say first how many hours it takes, after a calibration.")
+    ] = False,
     out: Annotated[Path, _output(help="Folder for the matrices.")] = Path("gram"),
 ) -> None:
     """Gram matrices of images, and with labels how well kernel regression classifies.
@@ -146,7 +149,16 @@ def kernel(
                 trained_layers=trained_layers,
                 trained_biases=trained_biases,
             )
-            found = write_grams(chosen, data, out=out, bar=bar, kind=kind, tile=rows, ridge=ridge)
+            found = write_grams(
+                chosen,
+                data,
+                out=out,
+                bar=bar,
+                kind=kind,
+                tile=rows,
+                ridge=ridge,
+                estimated=estimate,
+            )
     console = Console()
     if found:
         console.print(_accuracy_table(found))

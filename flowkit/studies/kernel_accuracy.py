@@ -15,6 +15,7 @@ from flowkit.regression.checks import check_ridge
 from flowkit.storage.arrays import replacing
 from flowkit.studies.accuracy import accuracy_row, hits_of
 from flowkit.studies.classification import Gram, TestGram, end_of_training, shown, targets
+from flowkit.studies.estimates import estimate
 from flowkit.studies.matrices import kept_gram
 from flowkit.studies.reading import Images
 
@@ -31,6 +32,7 @@ def write_grams(
     kind: str = "ntk",
     tile: int | None = None,
     ridge: float = 0.0,
+    estimated: bool = False,
 ) -> dict[str, dict[str, float]]:
     """Write `out/train/gram.npy`, and `out/test/gram.npy` (test x train) where there is a test set.
 
@@ -45,6 +47,7 @@ def write_grams(
         kind: "ntk" or "nngp".
         tile: Rows and columns of a tile, as of `flowkit.gram`.
         ridge: Of the regression, see `flowkit.regression.fit`.
+        estimated: Whether to say first how long it will take.
 
     Returns:
         Accuracy in percent with its 95 % interval on the training and the test images, also in
@@ -56,6 +59,9 @@ def write_grams(
     """
     data = _flat(data) if kernel.axes == FullyConnected.axes else data
     _check(kernel, data, kind, ridge)
+    if estimated:
+        test = 0 if data.test_images is None else len(data.test_images)
+        bar.console.print(str(estimate(kernel, data.images, test, kind=kind, tile=tile)))
     with shown(bar, "training images") as progress:
         gram = kept_gram(
             kernel, data.images, folder=out / TRAIN, kind=kind, tile=tile, progress=progress

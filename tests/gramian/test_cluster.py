@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
-from gramian.plain import Root
+from gramian.plain import Plain, Root
 
 import flowkit as fk
 from flowkit.gramian import open_gram
@@ -55,12 +55,11 @@ def test_the_same_bits_as_without_a_client(x, tmp_path, threads):
 
 
 def test_a_client_goes_on_where_a_run_without_one_ended(x, tmp_path, threads):
-    gram(x[:20], store=tmp_path)
-    found = np.asarray(gram(x, store=tmp_path, client=threads))
-    np.testing.assert_array_equal(found[:20, :20], open_gram(tmp_path)[:20, :20])
-    other = tmp_path / "other"
-    gram(x[:20], store=other)
-    np.testing.assert_array_equal(found, gram(x, store=other))
+    options = dict(progress=False, tile=8)
+    first = np.asarray(fk.gram(Plain(), x[:20], store=tmp_path, **options))
+    found = np.asarray(fk.gram(Plain(), x, store=tmp_path, client=threads, **options))
+    np.testing.assert_array_equal(found[:20, :20], first)
+    np.testing.assert_array_equal(found, fk.gram(Plain(), x, **options))
 
 
 def test_what_fails_on_a_worker_fails_here(x, tmp_path, threads):

@@ -10,7 +10,7 @@ from gramian.plain import Plain, Root
 import flowkit as fk
 from flowkit.gramian.geometry import Axis, Cut, balanced, usual_tile
 from flowkit.gramian.meter import metered
-from flowkit.kernels import FullyConnected, UnitDiagonal
+from flowkit.kernels import Convolutional, FlipAveraged, FullyConnected, UnitDiagonal
 
 ROUNDING = 1e-13
 KERNEL = FullyConnected(2)
@@ -47,15 +47,23 @@ def test_it_is_the_gram_matrix(x, z, tmp_path, kernel, tile, kind, stored):
 
 @pytest.mark.parametrize("stored", [False, True])
 def test_both_kinds_come_in_one_pass(x, z, tmp_path, stored):
-    kernel = UnitDiagonal(KERNEL)
     for name, columns in (("own", None), ("between", z)):
         store = tmp_path / name if stored else None
-        both = gram(kernel, x, columns, kind="both", tile=4, store=store)
+        both = gram(Plain(), x, columns, kind="both", tile=4, store=store)
         for kind, found in both._asdict().items():
-            expected = kernel.gram(x, columns, kind=kind)
-            np.testing.assert_allclose(found, expected, atol=ROUNDING)
-            pass_of_both = getattr(kernel.grams(x, columns), kind)
-            np.testing.assert_allclose(pass_of_both, expected, atol=ROUNDING)
+            np.testing.assert_allclose(found, Plain().gram(x, columns, kind=kind), atol=ROUNDING)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "shape"),
+    [(UnitDiagonal(KERNEL), (3,)), (FlipAveraged(Convolutional(2)), (2, 3, 1))],
+    ids=["unit diagonal", "flips"],
+)
+def test_a_kernel_gives_both_kinds_in_one_pass(kernel, shape):
+    x, z = (np.random.default_rng(i).normal(size=(n, *shape)) for i, n in ((0, 3), (1, 2)))
+    for columns in (None, z):
+        for kind, found in kernel.grams(x, columns)._asdict().items():
+            np.testing.assert_allclose(found, kernel.gram(x, columns, kind=kind), rtol=ROUNDING)
 
 
 def test_single_precision_and_integers_keep_to_the_type_of_the_kernel(x, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from typing import Any
 
 import dask.array
 import jax
@@ -43,7 +44,7 @@ def counted(monkeypatch):
     return counts
 
 
-def gram(x, z=None, **options):
+def gram(x, z=None, **options) -> Any:
     return fk.gram(KERNEL, x, z, **({"progress": False, "tile": TILE} | options))
 
 
