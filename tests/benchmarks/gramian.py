@@ -4,7 +4,7 @@
     python tests/benchmarks/gramian.py scheduler     100 simulated workers, tiles that take no work
     python tests/benchmarks/gramian.py store         reading, writing and products, by tile size
 
-Each worker is one process of one thread. Nothing else may run on the machine.
+Each worker is one process on one core. Nothing else may run on the machine.
 """
 
 import argparse
@@ -23,10 +23,6 @@ from distributed import Client, LocalCluster
 import flowkit as fk
 from flowkit.kernels import AbstractKernel, Convolutional
 
-ONE_THREAD = {
-    "OMP_NUM_THREADS": "1",
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
-}
 LOCAL = {"threads_per_worker": 1, "dashboard_address": None, "memory_limit": 0}
 
 
@@ -49,19 +45,25 @@ def show(text: str) -> None:
     sys.stdout.flush()
 
 
+def pin(core: int) -> None:
+    """Keep this process, and the threads that JAX will start in it, on one core."""
+    for thread in os.listdir("/proc/self/task"):
+        os.sched_setaffinity(int(thread), {core})
+
+
 def workers(folder: Path) -> None:
-    """Pairs per second of one and of two workers; each has compiled before."""
-    images = np.random.default_rng(0).normal(size=(320, 8, 8, 1)).astype(np.float32)
-    kernel = Convolutional(3)
-    times = {}
-    os.environ.update(ONE_THREAD)  # for the workers, which are started below
+    """Pairs per second of one and of two workers, each on a core of its own; compiled before."""
+    images = np.random.default_rng(0).normal(size=(400, 8, 8, 1)).astype(np.float32)
+    kernel, times = Convolutional(3), {}
     for count in (1, 2):
         with (
             LocalCluster(n_workers=count, processes=True, **LOCAL) as cluster,
             Client(cluster) as client,
         ):
-            options = {"client": client, "tile": 20, "progress": False}
-            for part, name in ((images[:80], "warm"), (images, "timed")):
+            for core, worker in enumerate(client.nthreads()):
+                client.run(pin, core, workers=[worker])
+            options = {"client": client, "tile": 40, "progress": False}
+            for part, name in ((images[:160], "warm"), (images, "timed")):
                 start = time.perf_counter()
                 fk.gram(kernel, part, store=folder / f"{name}-{count}", **options)
                 times[count] = time.perf_counter() - start
