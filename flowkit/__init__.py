@@ -9,6 +9,7 @@ from typing import Any
 
 from flowkit import (
     dynamics as dynamics,
+    gramian as gramian,
     initial as initial,
     kernels as kernels,
     networks as networks,
@@ -41,6 +42,7 @@ from flowkit.fields import (
     SpectralFlow as SpectralFlow,
     StochasticFlow as StochasticFlow,
 )
+from flowkit.gramian import gram as gram
 from flowkit.lowering import LoweringError as LoweringError, lower as lower
 from flowkit.minibatches import Minibatches as Minibatches
 from flowkit.problems import (

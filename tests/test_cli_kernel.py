@@ -2,7 +2,10 @@
 
 import json
 import re
+import time
+from typing import ClassVar, final
 
+import jax
 import numpy as np
 import pytest
 from datasets.cifar_folders import write_binary
@@ -10,7 +13,9 @@ from typer.testing import CliRunner
 
 from flowkit.cli import app
 from flowkit.datasets import digits
-from flowkit.kernels import Convolutional, FullyConnected
+from flowkit.gramian import open_gram
+from flowkit.kernels import AbstractKernel, Convolutional, FullyConnected
+from flowkit.studies.estimates import estimate
 
 ROUNDING = 1e-12
 FULLY_CONNECTED = ("--network", "fully-connected", "--depth", "2")
@@ -22,6 +27,19 @@ def run(*arguments):
 
 def shown(result):
     return " ".join(re.sub(r"[│\n]+", " ", result.output).split())
+
+
+@final
+class Slow(AbstractKernel):
+    axes: ClassVar[tuple[str, ...]] = ("features",)
+
+    def _values(self, x, z, rows, columns, kind):
+        raise NotImplementedError
+
+    def gram(self, x, z=None, *, kind="ntk"):
+        values = np.zeros((len(x), len(x if z is None else z)))
+        time.sleep(1e-3 * values.size)
+        return jax.numpy.asarray(values)
 
 
 @pytest.fixture
@@ -40,7 +58,7 @@ def test_the_gram_matrix_of_a_file(images, points, tmp_path):
     assert result.exit_code == 0, result.output
     gram = np.load(tmp_path / "out/train/gram.npy")
     assert np.abs(gram - FullyConnected(2).gram(points, kind="nngp")).max() < ROUNDING
-    assert json.loads((tmp_path / "out/train/gram.json").read_text())["kind"] == "nngp"
+    np.testing.assert_array_equal(open_gram(tmp_path / "out/train/gram.zarr", kind="nngp"), gram)
     assert not (tmp_path / "out/test").exists()
 
 
@@ -98,9 +116,52 @@ def test_an_interrupted_run_goes_on(images, points, tmp_path, monkeypatch):
     assert result.exit_code == 130
     assert "the same command goes on" in result.output
     assert run(*command).exit_code == 0
-    assert len(calls) == 4 + 3  # six tiles; the three of the last block are done again
+    assert len(calls) == 4 + 3  # six tiles, one of them lost
     found = np.load(tmp_path / "out/train/gram.npy")
     assert np.abs(found - true_gram(FullyConnected(2), points)).max() < ROUNDING
+
+
+def test_more_images_cost_only_what_is_new(images, points, tmp_path, monkeypatch):
+    seen, true_gram = [], FullyConnected.gram
+
+    def gram(self, x, z=None, **options):
+        seen.append(len(x) * (len(x) + 1) // 2 if z is None else len(x) * len(z))
+        return true_gram(self, x, z, **options)
+
+    monkeypatch.setattr(FullyConnected, "gram", gram)
+    for count in (5, 9):
+        result = run(images, *FULLY_CONNECTED, "--train", count, "--out", tmp_path / "out")
+        assert result.exit_code == 0, result.output
+        assert sum(seen) == count * (count + 1) // 2
+    found = np.load(tmp_path / "out/train/gram.npy")
+    assert np.abs(found - true_gram(FullyConnected(2), points)).max() < ROUNDING
+
+
+def test_hours_are_estimated_before_the_start(images, tmp_path, monkeypatch):
+    monkeypatch.setattr("flowkit.studies.estimates.SECONDS", 0.1)
+    options = ("--test", 2, *FULLY_CONNECTED, "--estimate")
+    result = run(images, *options, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"About \S+ hours: 42 pairs at [\d,]+ pairs/s", shown(result))  # 28 + 14
+    assert np.load(tmp_path / "out/train/gram.npy").shape == (7, 7)
+
+
+def test_an_estimate_is_the_time_that_it_takes():
+    """A kernel that waits 1 ms a pair: an hour for 3.6 million pairs."""
+    found = estimate(Slow(), np.zeros((100, 1)), 50, seconds=0.4)
+    assert found.pairs == 5050 + 5000
+    assert 500 < found.pairs_per_second <= 1000
+    assert found.hours == pytest.approx(found.pairs / found.pairs_per_second / 3600)
+
+
+def test_without_zarr_the_matrix_is_written_all_the_same(images, points, tmp_path, monkeypatch):
+    monkeypatch.setattr("flowkit.studies.matrices.find_spec", lambda name: None)
+    with pytest.warns(UserWarning, match=r"Without `zarr` an interrupted matrix"):
+        result = run(images, *FULLY_CONNECTED, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    found = np.load(tmp_path / "out/train/gram.npy")
+    assert np.abs(found - FullyConnected(2).gram(points)).max() < ROUNDING
+    assert not (tmp_path / "out/train/gram.zarr").exists()
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ ROOMS = {
     "matplotlib": ("report/",),
 }
 SYMBOLIC_KNOWS = {"sympy", "mpmath", "flowkit", "numpy"}  # mpmath is what SymPy computes with
-HEAVY = ("matplotlib", "sklearn", "cvxpy", "dask", "xarray", "netCDF4", "zarr")
+HEAVY = ("matplotlib", "sklearn", "cvxpy", "dask", "distributed", "xarray", "netCDF4", "zarr")
 LONGEST_FILE = 300
 
 

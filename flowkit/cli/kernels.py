@@ -104,12 +104,23 @@ def kernel(
     float32: Annotated[  # noqa: FBT002
         bool, _output("--float32", help="Single precision.")
     ] = False,
-    rows: Annotated[int, _output(min=1, help="Rows that are kept at a time.")] = 64,
+    rows: Annotated[
+        int | None,
+        _output(
+            min=1,
+            help="Rows and columns of a tile, which is what an interruption loses at most.",
+            show_default="a 16th of the images, from 16 to 256",
+        ),
+    ] = None,
+    estimate: Annotated[  # noqa: FBT002
+        bool, _output("--estimate", help="Say first how many hours it takes, after a calibration.")
+    ] = False,
     out: Annotated[Path, _output(help="Folder for the matrices.")] = Path("gram"),
 ) -> None:
     """Gram matrices of images, and with labels how well kernel regression classifies.
 
-    An interrupted run goes on when it is started again.
+    An interrupted run goes on when it is started again, and with more images in the same folder,
+    those of before first, only what is new is computed (with the extra `scale`).
     """
     from flowkit.studies.kernel_accuracy import write_grams
     from flowkit.studies.reading import read_images
@@ -140,7 +151,16 @@ def kernel(
                 trained_layers=trained_layers,
                 trained_biases=trained_biases,
             )
-            found = write_grams(chosen, data, out=out, bar=bar, kind=kind, rows=rows, ridge=ridge)
+            found = write_grams(
+                chosen,
+                data,
+                out=out,
+                bar=bar,
+                kind=kind,
+                tile=rows,
+                ridge=ridge,
+                estimated=estimate,
+            )
     console = Console()
     if found:
         console.print(_accuracy_table(found))

@@ -2,7 +2,7 @@
 
 import abc
 import math
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -13,9 +13,17 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Num, Scalar
 
 Kind = Literal["ntk", "nngp"]
+Kinds = Kind | Literal["both"]
 KINDS = ("ntk", "nngp")
 
 _ENTRIES_AT_ONCE = 2**18  # of the largest tensor of a pair, over a batch of pairs: 2 MB in float64
+
+
+class Grams(NamedTuple):
+    """Gram matrices of both kinds, as arrays or what else holds them."""
+
+    ntk: Any
+    nngp: Any
 
 
 class AbstractKernel(eqx.Module):
@@ -36,9 +44,9 @@ class AbstractKernel(eqx.Module):
         z: Float[Array, "z ..."],
         rows: Int[ArrayLike, " pairs"],
         columns: Int[ArrayLike, " pairs"],
-        kind: Kind,
-    ) -> Float[Array, " pairs"]:
-        """Kernel values of the pairs (x[row], z[column])."""
+        kind: Kinds,
+    ) -> Float[Array, "*kinds pairs"]:
+        """Kernel values of the pairs (x[row], z[column]); of "both" kinds, NTK first."""
 
     def pair(
         self, x: Num[ArrayLike, "..."], z: Num[ArrayLike, "..."], *, kind: str = "ntk"
@@ -57,9 +65,9 @@ class AbstractKernel(eqx.Module):
             ValueError: an input has the wrong rank, is empty or not finite, the inputs differ in
                 shape or dtype, or `kind` is unknown.
         """
-        x, z = _check_inputs(x, z, self.axes)
+        x, z = check_inputs(x, z, self.axes)
         index = np.zeros(1, int)
-        return self._values(x[None], z[None], index, index, _check_kind(kind))[0]
+        return self._values(x[None], z[None], index, index, check_kind(kind))[0]
 
     def gram(
         self,
@@ -82,14 +90,22 @@ class AbstractKernel(eqx.Module):
             ValueError: inputs have the wrong rank, are empty or not finite, differ in shape or
                 dtype, or `kind` is unknown.
         """
-        kind = _check_kind(kind)
-        axes = ("inputs", *self.axes)
-        if z is None:
-            x, _ = _check_inputs(x, x, axes)
-            return _symmetric_gram(self, x, kind)
-        x, z = _check_inputs(x, z, axes)
-        rows, columns = np.indices((len(x), len(z))).reshape(2, -1)
-        return self._values(x, z, rows, columns, kind).reshape(len(x), len(z))
+        return _gram(self, x, z, check_kind(kind))
+
+    def grams(self, x: Num[ArrayLike, "x ..."], z: Num[ArrayLike, "z ..."] | None = None) -> Grams:
+        """Kernel values of all pairs, of both kinds in one pass.
+
+        Args:
+            x: Inputs, along the first axis.
+            z: Further inputs; x itself where omitted, and then only one triangle is computed.
+
+        Returns:
+            The Gram matrices `ntk` and `nngp`, each as of `gram`.
+
+        Raises:
+            ValueError: as `gram`.
+        """
+        return Grams(*_gram(self, x, z, "both"))
 
     def diagonal(self, x: Num[ArrayLike, "x ..."], *, kind: str = "ntk") -> Float[Array, " x"]:
         """Kernel values of each input with itself.
@@ -104,9 +120,9 @@ class AbstractKernel(eqx.Module):
         Raises:
             ValueError: inputs have the wrong rank, are empty or not finite, or `kind` is unknown.
         """
-        x, _ = _check_inputs(x, x, ("inputs", *self.axes))
+        x, _ = check_inputs(x, x, ("inputs", *self.axes))
         index = np.arange(len(x))
-        return self._values(x, x, index, index, _check_kind(kind))
+        return self._values(x, x, index, index, check_kind(kind))
 
 
 class AbstractPairKernel(AbstractKernel):
@@ -126,8 +142,8 @@ class AbstractPairKernel(AbstractKernel):
         z: Float[Array, "z ..."],
         rows: Int[ArrayLike, " pairs"],
         columns: Int[ArrayLike, " pairs"],
-        kind: Kind,
-    ) -> Float[Array, " pairs"]:
+        kind: Kinds,
+    ) -> Float[Array, "*kinds pairs"]:
         return _values_of_pairs(self, x, z, rows, columns, kind)
 
 
@@ -138,31 +154,49 @@ def _values_of_pairs(
     z: Float[Array, "z ..."],
     rows: Int[ArrayLike, " pairs"],
     columns: Int[ArrayLike, " pairs"],
-    kind: Kind,
-) -> Float[Array, " pairs"]:
+    kind: Kinds,
+) -> Float[Array, "*kinds pairs"]:
     """The values, a batch at a time.
 
     Where the NNGP overflows, and terms of both signs of the NTK with it, the NTK counts as equal.
     """
 
-    def value(pair: tuple[Int[Array, ""], Int[Array, ""]]) -> Scalar:
+    def value(pair: tuple[Int[Array, ""], Int[Array, ""]]) -> Float[Array, "*kinds"]:
         ntk, nngp = kernel._pair(x[pair[0]], z[pair[1]])
-        overflow = jnp.isnan(ntk) & jnp.isinf(nngp)
-        return nngp if kind == "nngp" else jnp.where(overflow, nngp, ntk)
+        ntk = jnp.where(jnp.isnan(ntk) & jnp.isinf(nngp), nngp, ntk)
+        return {"ntk": ntk, "nngp": nngp}[kind] if kind != "both" else jnp.stack([ntk, nngp])
 
     batch = max(1, _ENTRIES_AT_ONCE // kernel._pair_entries(x.shape[1:]))
-    return jax.lax.map(value, (jnp.asarray(rows), jnp.asarray(columns)), batch_size=batch)
+    values = jax.lax.map(value, (jnp.asarray(rows), jnp.asarray(columns)), batch_size=batch)
+    return jnp.moveaxis(values, 0, -1)
+
+
+def _gram(
+    kernel: AbstractKernel,
+    x: Num[ArrayLike, "x ..."],
+    z: Num[ArrayLike, "z ..."] | None,
+    kind: Kinds,
+) -> Float[Array, "*kinds x z"]:
+    axes = ("inputs", *kernel.axes)
+    if z is None:
+        x, _ = check_inputs(x, x, axes)
+        return _symmetric_gram(kernel, x, kind)
+    x, z = check_inputs(x, z, axes)
+    rows, columns = np.indices((len(x), len(z))).reshape(2, -1)
+    values = kernel._values(x, z, rows, columns, kind)
+    return values.reshape(*values.shape[:-1], len(x), len(z))
 
 
 @eqx.filter_jit
 def _symmetric_gram(
-    kernel: AbstractKernel, x: Float[Array, "x ..."], kind: Kind
-) -> Float[Array, "x x"]:
+    kernel: AbstractKernel, x: Float[Array, "x ..."], kind: Kinds
+) -> Float[Array, "*kinds x x"]:
     """The upper triangle and its mirror image."""
     rows, columns = np.triu_indices(len(x))
     values = kernel._values(x, x, rows, columns, kind)
-    upper = jnp.zeros((len(x), len(x)), x.dtype).at[rows, columns].set(values)
-    return upper.at[columns, rows].set(values)
+    empty = jnp.zeros((*values.shape[:-1], len(x), len(x)), x.dtype)
+    upper = empty.at[..., rows, columns].set(values)
+    return upper.at[..., columns, rows].set(values)
 
 
 def equal_inputs(x: Float[Array, "..."], z: Float[Array, "..."]) -> Scalar:
@@ -174,13 +208,14 @@ def equal_inputs(x: Float[Array, "..."], z: Float[Array, "..."]) -> Scalar:
     return jnp.all(x == z)
 
 
-def _check_kind(kind: str) -> Kind:
+def check_kind(kind: str) -> Kind:
+    """One of the kinds."""
     if kind not in KINDS:
         raise ValueError(f"Argument `kind` must be `ntk` or `nngp`, but it is `{kind!r}`.")
     return kind
 
 
-def _check_inputs(
+def check_inputs(
     x: Num[ArrayLike, "..."], z: Num[ArrayLike, "..."], axes: tuple[str, ...]
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """Both as floating arrays, once their axes, dtypes and values are in order."""

@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
-from flowkit.kernels.base import AbstractKernel, Kind
+from flowkit.kernels.base import AbstractKernel, Kinds
 from flowkit.kernels.convolutional import Convolutional
 
 Axis = Literal["height", "width"]
@@ -42,13 +42,14 @@ class UnitDiagonal(AbstractKernel):
         z: Float[Array, "z ..."],
         rows: Int[ArrayLike, " pairs"],
         columns: Int[ArrayLike, " pairs"],
-        kind: Kind,
-    ) -> Float[Array, " pairs"]:
+        kind: Kinds,
+    ) -> Float[Array, "*kinds pairs"]:
         left = self._inverse_norms(x, kind)
         right = left if z is x else self._inverse_norms(z, kind)
-        return self.kernel._values(x, z, rows, columns, kind) * left[rows] * right[columns]
+        values = self.kernel._values(x, z, rows, columns, kind)
+        return values * left[..., rows] * right[..., columns]
 
-    def _inverse_norms(self, x: Float[Array, "x ..."], kind: Kind) -> Float[Array, " x"]:
+    def _inverse_norms(self, x: Float[Array, "x ..."], kind: Kinds) -> Float[Array, "*kinds x"]:
         index = np.arange(len(x))
         diagonal = self.kernel._values(x, x, index, index, kind)
         positive = diagonal > 0
@@ -93,8 +94,8 @@ class FlipAveraged(AbstractKernel):
         z: Float[Array, "z ..."],
         rows: Int[ArrayLike, " pairs"],
         columns: Int[ArrayLike, " pairs"],
-        kind: Kind,
-    ) -> Float[Array, " pairs"]:
+        kind: Kinds,
+    ) -> Float[Array, "*kinds pairs"]:
         of_x = [x] if _keeps_flips(self.kernel) else self._flips(x)
         pairs = itertools.product(of_x, self._flips(z))
         values = [self.kernel._values(a, b, rows, columns, kind) for a, b in pairs]

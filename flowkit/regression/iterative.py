@@ -92,7 +92,8 @@ def conjugate_gradients(
     """Solve (K + ridge I) weights = y with products alone, all outputs at once.
 
     The end of kernel flow from zero, as `fit` gives it. Runs on the host in the dtype of y (float64
-    for integers), so that K may be read from a file (`RowTiles`).
+    for integers), so that K may be read from a file: by `RowTiles`, or as `flowkit.gram` returns
+    it from a store.
 
     Args:
         K: A matrix, a Lineax operator, or a function that multiplies a (train, outputs) matrix;

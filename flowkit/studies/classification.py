@@ -12,10 +12,11 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, KFold
 
+from flowkit.gramian.meter import Report
 from flowkit.kernels import AbstractKernel, Convolutional
-from flowkit.kernels.row_blocks import Progress, gram_by_row_blocks
 from flowkit.regression import CholeskyRegression, KernelRegression, fit
 from flowkit.studies.accuracy import Hits, hits_of
+from flowkit.studies.matrices import kept_gram
 
 CLASSES = 10
 LABEL_OFFSET = -0.1  # targets are e_c - 0.1, as published
@@ -55,16 +56,16 @@ class Grams:
         images, test_images = data.images, data.test_images
         with shown(self.bar, f"{name}, train") as progress:
             path = self.folder / f"{slug(name)}-train"
-            gram = gram_by_row_blocks(kernel, images, folder=path, progress=progress)
+            gram = kept_gram(kernel, images, folder=path, progress=progress)
         with shown(self.bar, f"{name}, test") as progress:
             path = self.folder / f"{slug(name)}-test"
-            test = gram_by_row_blocks(kernel, test_images, images, folder=path, progress=progress)
+            test = kept_gram(kernel, test_images, images, folder=path, progress=progress)
         return gram, test
 
 
 @contextmanager
-def shown(bar: Bar, label: str) -> Iterator[Progress]:
-    """A function that shows, beside a label, how many tiles of how many are done."""
+def shown(bar: Bar, label: str) -> Iterator[Report]:
+    """A function that shows, beside a label, how many pairs of how many are done."""
     task = bar.add_task(label)
     yield lambda done, total: bar.update(task, completed=done, total=total)
     bar.remove_task(task)

@@ -11,11 +11,12 @@ from rich.progress import Progress as Bar
 
 from flowkit.kernels import AbstractKernel, FullyConnected
 from flowkit.kernels.base import check_finite
-from flowkit.kernels.row_blocks import gram_by_row_blocks
 from flowkit.regression.checks import check_ridge
 from flowkit.storage.arrays import replacing
 from flowkit.studies.accuracy import accuracy_row, hits_of
 from flowkit.studies.classification import Gram, TestGram, end_of_training, shown, targets
+from flowkit.studies.estimates import estimate
+from flowkit.studies.matrices import kept_gram
 from flowkit.studies.reading import Images
 
 ACCURACY = "accuracy.json"
@@ -29,10 +30,14 @@ def write_grams(
     out: Path,
     bar: Bar,
     kind: str = "ntk",
-    rows: int = 64,
+    tile: int | None = None,
     ridge: float = 0.0,
+    estimated: bool = False,
 ) -> dict[str, dict[str, float]]:
     """Write `out/train/gram.npy`, and `out/test/gram.npy` (test x train) where there is a test set.
+
+    Beside each is the store `gram.zarr`, see `flowkit.gram`: with more images, those of before
+    first, only what is new is computed.
 
     Args:
         kernel: The kernel; a fully connected one gets each image as one row.
@@ -40,8 +45,9 @@ def write_grams(
         out: A folder; what an earlier run left in it is used.
         bar: Shows how far the matrices are.
         kind: "ntk" or "nngp".
-        rows: Rows that are kept at a time.
+        tile: Rows and columns of a tile, as of `flowkit.gram`.
         ridge: Of the regression, see `flowkit.regression.fit`.
+        estimated: Whether to say first how long it will take.
 
     Returns:
         Accuracy in percent with its 95 % interval on the training and the test images, also in
@@ -53,20 +59,23 @@ def write_grams(
     """
     data = _flat(data) if kernel.axes == FullyConnected.axes else data
     _check(kernel, data, kind, ridge)
+    if estimated:
+        test = 0 if data.test_images is None else len(data.test_images)
+        bar.console.print(str(estimate(kernel, data.images, test, kind=kind, tile=tile)))
     with shown(bar, "training images") as progress:
-        gram = gram_by_row_blocks(
-            kernel, data.images, folder=out / TRAIN, kind=kind, rows=rows, progress=progress
+        gram = kept_gram(
+            kernel, data.images, folder=out / TRAIN, kind=kind, tile=tile, progress=progress
         )
     if data.test_images is None:
         return {}
     with shown(bar, "test images") as progress:
-        test_gram = gram_by_row_blocks(
+        test_gram = kept_gram(
             kernel,
             data.test_images,
             data.images,
             folder=out / TEST,
             kind=kind,
-            rows=rows,
+            tile=tile,
             progress=progress,
         )
     found = _accuracies(gram, test_gram, data, ridge)

@@ -1,0 +1,37 @@
+"""The room of large Gram matrices: tile by tile, in memory, in a store, on a cluster.
+
+A tile is computed by `kernel.gram` (or `kernel.grams`, for both kinds in one pass), always from the
+same points at once, so that its bits depend neither on who computes it nor on when. Of a symmetric
+matrix the tiles on and above the diagonal are computed, leading squares first.
+
+The store is a Zarr group, version 3, that other programs read as well:
+
+    attribute `gram`   the manifest: `description` (kernel with all of its settings, type, shape of
+                       an input, whether symmetric), and for `rows` and `columns` (null if those of
+                       the rows) the points of a tile and the batches in which points came: how many
+                       there were after each, with the SHA-256 of all of them.
+    `ntk`, `nngp`      the matrices, a chunk for each tile, uncompressed, with its CRC-32C. Nan is
+                       what is not computed: all below the diagonal tiles of a symmetric matrix.
+    `x`, `z`           the inputs, if workers of a cluster have to read them.
+
+What is pinned. A manifest that differs is an error that says where: the kernel, the type, the
+inputs. A function without a name of its own, such as a lambda, counts by its code. Not pinned are
+the versions of flowkit, JAX and the hardware, which change values by rounding.
+
+What can go wrong. Files are written beside their place and then renamed, so a process that is
+killed loses the tile at hand. A tile that was torn or changed since, in any bit, is computed again
+by `gram`, and is an error in a view. Whole valid tiles exchanged for one another are not noticed.
+Two runs on one store do the same work twice, and no harm.
+
+Scale. Workers of a `distributed.Client` write tiles to the same store. Through the scheduler pass
+the index of a tile and a few kilobytes that describe the work, not inputs or values; 4 tasks for
+each thread are with it at a time. Tiles of returned values would pass through the client instead,
+5 GB of them for n = 50,000, and die with their worker.
+
+The plan for n = 50,000 in float32 (CIFAR-10; 1.25e9 pairs, 19,306 tiles of 256 x 256 points):
+
+@@MEASURED@@
+"""
+
+from flowkit.gramian.engine import gram as gram
+from flowkit.gramian.views import StoredGram as StoredGram, open_gram as open_gram

@@ -1,0 +1,43 @@
+"""Kernels that take no time to compile, and one that is no number for some inputs."""
+
+from typing import ClassVar, final
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from flowkit.kernels import AbstractKernel, AbstractPairKernel
+from flowkit.kernels.base import Grams
+
+
+@final
+class Plain(AbstractKernel):
+    """A multiple of x . z, computed by NumPy; the NNGP is twice that."""
+
+    axes: ClassVar[tuple[str, ...]] = ("features",)
+    depth: int = eqx.field(static=True, default=2)
+
+    def _values(self, x, z, rows, columns, kind):
+        raise NotImplementedError
+
+    def gram(self, x, z=None, *, kind="ntk"):
+        x, z = np.asarray(x), np.asarray(x if z is None else z)
+        scale = {"ntk": 1, "nngp": 2}[kind] * self.depth
+        return jnp.asarray(scale * (x[:, None] * z).sum(-1))
+
+    def grams(self, x, z=None):
+        return Grams(self.gram(x, z), self.gram(x, z, kind="nngp"))
+
+
+@final
+class Root(AbstractPairKernel):
+    """A kernel that gives nan for inputs that begin with a negative number."""
+
+    axes: ClassVar[tuple[str, ...]] = ("features",)
+
+    def _pair(self, x, z):
+        value = jnp.sqrt(x[0]) * jnp.sqrt(z[0])
+        return value, value
+
+    def _pair_entries(self, shape):
+        return 1
