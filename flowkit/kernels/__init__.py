@@ -43,4 +43,5 @@ from flowkit.kernels.duals import expectation as expectation
 from flowkit.kernels.finite_width import empirical as empirical
 from flowkit.kernels.fully_connected import FullyConnected as FullyConnected
 from flowkit.kernels.readouts import LocalAverage as LocalAverage
+from flowkit.kernels.tiles import tiled_gram as tiled_gram, tiled_grams as tiled_grams
 from flowkit.kernels.wrappers import FlipAveraged as FlipAveraged, UnitDiagonal as UnitDiagonal

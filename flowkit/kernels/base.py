@@ -1,6 +1,7 @@
 """What every kernel shares: checks, Gram matrices and batching around the maths of one pair."""
 
 import abc
+import functools
 import math
 from typing import Literal
 
@@ -84,12 +85,10 @@ class AbstractKernel(eqx.Module):
         """
         kind = _check_kind(kind)
         axes = ("inputs", *self.axes)
-        if z is None:
-            x, _ = _check_inputs(x, x, axes)
-            return _symmetric_gram(self, x, kind)
-        x, z = _check_inputs(x, z, axes)
-        rows, columns = np.indices((len(x), len(z))).reshape(2, -1)
-        return self._values(x, z, rows, columns, kind).reshape(len(x), len(z))
+        x, other = _check_inputs(x, x if z is None else z, axes)
+        z = None if z is None else other
+        found = fast_gram(self, x, z, kind)
+        return pairwise_gram(self, x, z, kind) if found is None else found
 
     def diagonal(self, x: Num[ArrayLike, "x ..."], *, kind: str = "ntk") -> Float[Array, " x"]:
         """Kernel values of each input with itself.
@@ -107,6 +106,24 @@ class AbstractKernel(eqx.Module):
         x, _ = _check_inputs(x, x, ("inputs", *self.axes))
         index = np.arange(len(x))
         return self._values(x, x, index, index, _check_kind(kind))
+
+
+@functools.singledispatch
+def fast_gram(
+    kernel: AbstractKernel, x: Float[Array, "x ..."], z: Float[Array, "z ..."] | None, kind: Kind
+) -> Float[Array, "x z"] | None:
+    """A Gram matrix by a way of its own that a kernel has registered; None where there is none."""
+    return None
+
+
+def pairwise_gram(
+    kernel: AbstractKernel, x: Float[Array, "x ..."], z: Float[Array, "z ..."] | None, kind: Kind
+) -> Float[Array, "x z"]:
+    """A Gram matrix from the maths of one pair: of every kernel, differentiable, on any device."""
+    if z is None:
+        return _symmetric_gram(kernel, x, kind)
+    rows, columns = np.indices((len(x), len(z))).reshape(2, -1)
+    return kernel._values(x, z, rows, columns, kind).reshape(len(x), len(z))
 
 
 class AbstractPairKernel(AbstractKernel):

@@ -1,0 +1,140 @@
+"""What an activation makes of a tile: the duals of each pair of positions.
+
+A dual takes what `norms` holds of both images, the covariances s and a mask, and returns m and k
+with E[s(u) s(v)] = factor m and E[s'(u) s'(v)] = factor k; m is 0 outside the mask.
+"""
+
+import abc
+from typing import final
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from flowkit.kernels.angles import has_angle
+from flowkit.kernels.duals import back, moments
+from flowkit.kernels.tiles.minimax import angle_and_excess, polynomial
+from flowkit.symbolic.duals import Activation, dual
+from flowkit.symbolic.polar import HalfPowers
+
+Values = Float[Array, "..."]
+Inside = Bool[Array, "height width 1"]
+Norms = tuple[Values, ...]
+
+_RESOLUTION = 8.0  # units of the last place by which 1 - cos t may be wrong; below it counts as 0
+
+
+class TileDual(eqx.Module):
+    """The moments of one activation in a tile."""
+
+    @property
+    @abc.abstractmethod
+    def factor(self) -> float:
+        """By which both values are to be multiplied."""
+
+    @abc.abstractmethod
+    def norms(self, variance: Values) -> Norms:
+        """What a tile needs to know of the variances of one image; all 0 where those are."""
+
+    @abc.abstractmethod
+    def variance(self, variance: Values) -> Values:
+        """E[s(u)^2] / factor."""
+
+    @abc.abstractmethod
+    def __call__(
+        self, x: Norms, z: Norms, cov: Values, inside: Inside, *, first: bool
+    ) -> tuple[Values, Values]:
+        """Both moments; `first` where no activation has gone before."""
+
+    @abc.abstractmethod
+    def back(self, k: Values, theta: Values, inside: Inside) -> Values:
+        """The product k theta; 0 outside the mask."""
+
+
+@final
+class KinkDual(TileDual):
+    """The moments of s(x) = r x where x > 0 and l x elsewhere, r != l.
+
+    For the ReLU's moments k(c) at covariance c, k(c) - k(-c) = c / 2, so that E[s(u) s(v)] =
+    (r - l)^2 / 2 (2 k(c) + g c) with g = 2 r l / (r - l)^2. With P the product of both deviations,
+    w = P - |c| and v = w / P: 2 k = max(c, 0) + w sqrt(v) q(v), by `minimax`.
+    """
+
+    right: float = eqx.field(static=True)
+    left: float = eqx.field(static=True)
+
+    @property
+    def factor(self) -> float:
+        return (self.right - self.left) ** 2 / 2
+
+    @property
+    def _linear(self) -> float:
+        return 2 * self.right * self.left / (self.right - self.left) ** 2
+
+    def norms(self, variance: Values) -> Norms:
+        deviation = jnp.sqrt(variance)
+        positive = deviation > 0
+        return deviation, jnp.where(positive, 1 / jnp.where(positive, deviation, 1.0), 0.0)
+
+    def variance(self, variance: Values) -> Values:
+        return (1 + self._linear) * variance
+
+    def __call__(
+        self, x: Norms, z: Norms, cov: Values, inside: Inside, *, first: bool
+    ) -> tuple[Values, Values]:
+        angle, excess = angle_and_excess(cov.dtype)
+        whole, inverse = (a * b for a, b in zip(x, z, strict=True))
+        signed = first or self._linear > 0
+        size = jnp.minimum(jnp.abs(cov) if signed else cov, whole)
+        w = whole - size
+        v = w * inverse
+        v = jnp.where(v < _RESOLUTION * jnp.finfo(cov.dtype).eps, 0.0, v)
+        root = jnp.sqrt(v)
+        bent = w * root * polynomial(excess, v)
+        share = root * polynomial(angle, v)  # of the angle in pi
+        m = (jnp.where(cov > 0, size, 0.0) if signed else size) + bent
+        k = jnp.where(cov > 0, 1 - share, share) if signed else 1 - share
+        if self._linear:
+            m = m + self._linear * jnp.where(inside, cov, 0.0)
+            k = k + self._linear
+        return m, k
+
+    def back(self, k: Values, theta: Values, inside: Inside) -> Values:
+        return jnp.where(inside, k * theta, 0.0)
+
+
+@final
+class LoweredDual(TileDual):
+    """The moments of any activation, as `flowkit.symbolic.dual` has derived them."""
+
+    activation: Activation = eqx.field(static=True)
+
+    @property
+    def factor(self) -> float:
+        return 1.0
+
+    def norms(self, variance: Values) -> Norms:
+        return (variance,)
+
+    def variance(self, variance: Values) -> Values:
+        return moments(self.activation, variance, variance, variance)[0]
+
+    def __call__(
+        self, x: Norms, z: Norms, cov: Values, inside: Inside, *, first: bool
+    ) -> tuple[Values, Values]:
+        var_x, var_z = (jnp.broadcast_to(values[0], cov.shape) for values in (x, z))
+        m, k = moments(self.activation, var_x, var_z, jnp.where(inside, cov, 0.0))
+        return jnp.where(inside, m, 0.0), k
+
+    def back(self, k: Values, theta: Values, inside: Inside) -> Values:
+        return jnp.where(inside, back(k, theta), 0.0)
+
+
+def tile_dual(activation: Activation) -> TileDual:
+    """The fastest form of an activation's moments."""
+    function = dual(activation).function
+    if has_angle(activation) and isinstance(function, HalfPowers):
+        right, left = float(function.right), float(function.left)
+        if right != left:
+            return KinkDual(right, left)
+    return LoweredDual(activation)
