@@ -85,10 +85,11 @@ class AbstractKernel(eqx.Module):
         """
         kind = _check_kind(kind)
         axes = ("inputs", *self.axes)
+        symmetric = z is None
         x, other = _check_inputs(x, x if z is None else z, axes)
-        z = None if z is None else other
-        found = fast_gram(self, x, z, kind)
-        return pairwise_gram(self, x, z, kind) if found is None else found
+        z = x if symmetric else other
+        found = fast_gram(self, x, z, kind, symmetric=symmetric)
+        return pairwise_gram(self, x, None if symmetric else z, kind) if found is None else found
 
     def diagonal(self, x: Num[ArrayLike, "x ..."], *, kind: str = "ntk") -> Float[Array, " x"]:
         """Kernel values of each input with itself.
@@ -104,15 +105,35 @@ class AbstractKernel(eqx.Module):
             ValueError: inputs have the wrong rank, are empty or not finite, or `kind` is unknown.
         """
         x, _ = _check_inputs(x, x, ("inputs", *self.axes))
-        index = np.arange(len(x))
-        return self._values(x, x, index, index, _check_kind(kind))
+        return values_of_each(self, x, x, _check_kind(kind))
 
 
 @functools.singledispatch
 def fast_gram(
-    kernel: AbstractKernel, x: Float[Array, "x ..."], z: Float[Array, "z ..."] | None, kind: Kind
+    kernel: AbstractKernel,
+    x: Float[Array, "x ..."],
+    z: Float[Array, "z ..."],
+    kind: Kind,
+    *,
+    symmetric: bool,
 ) -> Float[Array, "x z"] | None:
-    """A Gram matrix by a way of its own that a kernel has registered; None where there is none."""
+    """A Gram matrix by a way of its own that a kernel has registered; None where there is none.
+
+    Args:
+        kernel: The kernel.
+        x: Inputs.
+        z: Further inputs.
+        kind: "ntk" or "nngp".
+        symmetric: Whether K(x, z) is known to be symmetric, so that one triangle is enough.
+    """
+    return None
+
+
+@functools.singledispatch
+def fast_pairs(
+    kernel: AbstractKernel, x: Float[Array, "pairs ..."], z: Float[Array, "pairs ..."], kind: Kind
+) -> Float[Array, " pairs"] | None:
+    """The values K(x[i], z[i]) by such a way; None where there is none."""
     return None
 
 
@@ -124,6 +145,15 @@ def pairwise_gram(
         return _symmetric_gram(kernel, x, kind)
     rows, columns = np.indices((len(x), len(z))).reshape(2, -1)
     return kernel._values(x, z, rows, columns, kind).reshape(len(x), len(z))
+
+
+def values_of_each(
+    kernel: AbstractKernel, x: Float[Array, "pairs ..."], z: Float[Array, "pairs ..."], kind: Kind
+) -> Float[Array, " pairs"]:
+    """The values K(x[i], z[i])."""
+    found = fast_pairs(kernel, x, z, kind)
+    index = np.arange(len(x))
+    return kernel._values(x, z, index, index, kind) if found is None else found
 
 
 class AbstractPairKernel(AbstractKernel):

@@ -13,11 +13,11 @@ def box(values: Pairs, size: int = 3) -> Pairs:
     """The sum over equal shifts of both positions, zero outside."""
     height, width = values.shape[:2]
     padded = jnp.pad(values, size // 2)
-    return sum(
-        padded[a : a + height, b : b + width, a : a + height, b : b + width]
-        for a in range(size)
-        for b in range(size)
-    )
+    shifts = [(a, b) for a in range(size) for b in range(size)]
+    windows = [
+        padded[a : a + height, b : b + width, a : a + height, b : b + width] for a, b in shifts
+    ]
+    return sum(windows[1:], start=windows[0])
 
 
 def variances(image: Image, depth: int) -> list[Float[Array, "height width"]]:

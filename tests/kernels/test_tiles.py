@@ -4,14 +4,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
 
-from flowkit.kernels import Convolutional, LocalAverage, tiled_gram, tiled_grams
+from flowkit.kernels import (
+    Convolutional,
+    FlipAveraged,
+    LocalAverage,
+    UnitDiagonal,
+    tiled_gram,
+    tiled_grams,
+)
 from flowkit.kernels.base import KINDS, pairwise_gram
-from flowkit.kernels.tiles import can_tile, planning, registration
+from flowkit.kernels.tiles import can_tile, gram, planning, registration, running
+from flowkit.kernels.tiles.blocks import Chosen
 
 ROUNDING = 1e-12  # relative to the largest entry
 SINGLE = 5e-7  # relative error of float32, every entry
+SMALLEST = 1e-8  # negative eigenvalue in float64, relative to the largest one
 
 SHAPE = (5, 4, 2)
 
@@ -69,9 +77,8 @@ def test_networks_that_mix_offsets_keep_the_general_path():
 def test_one_kind_alone_has_the_values_of_both(kind):
     x, z = images(3), images(2, seed=1)
     both = tiled_grams(Convolutional(4), x, z)
-    np.testing.assert_array_equal(
-        tiled_gram(Convolutional(4), x, z, kind=kind), both[KINDS.index(kind)]
-    )
+    alone = tiled_gram(Convolutional(4), x, z, kind=kind)
+    np.testing.assert_allclose(alone, both[KINDS.index(kind)], rtol=1e-14)
 
 
 @pytest.mark.parametrize("counts", [(1, 1), (3, 40), (40, 3), (37, None)], ids=str)
@@ -121,11 +128,36 @@ def test_small_matrices_are_not_worth_compiling(monkeypatch):
 def test_traced_grams_are_compiled_whole_and_differentiable(taken):
     x = jnp.asarray(images(2, (3, 3, 1)))
     total = lambda variance, x: jnp.sum(Convolutional(3, weight_variance=variance).gram(x))
-    check_grads(total, (jnp.asarray(1.5), x), order=1, modes=["rev"])
-    np.testing.assert_allclose(
-        jax.jit(Convolutional(3).gram)(x), tiled_gram(Convolutional(3), np.asarray(x)), rtol=1e-12
-    )
+    slopes = jax.grad(total, argnums=(0, 1))(1.5, x)
+    compiled = jax.jit(Convolutional(3).gram)(x)
     assert not taken
+    np.testing.assert_allclose(compiled, Convolutional(3).gram(x), rtol=ROUNDING)
+    step, direction = 1e-5, jnp.asarray(images(2, (3, 3, 1), seed=3))
+    moved = lambda sign: total(1.5 + sign * step, x + sign * step * direction)
+    slope = slopes[0] + jnp.vdot(slopes[1], direction)
+    np.testing.assert_allclose((moved(1) - moved(-1)) / (2 * step), slope, rtol=1e-8)
+    assert len(taken) == 3
+
+
+WRAPPED = {
+    "unit diagonal": UnitDiagonal,
+    "flips": FlipAveraged,
+    "both": lambda kernel: UnitDiagonal(FlipAveraged(kernel, ("height", "width"))),
+    "flips of directions": lambda kernel: FlipAveraged(UnitDiagonal(kernel)),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED.keys())
+def test_wrapped_kernels_take_the_tiles_too(wrap, taken):
+    x, z = jnp.asarray(images(3)), jnp.asarray(images(2, seed=1))
+    kernel = wrap(Convolutional(3))
+    for other in (None, z):
+        expected = pairwise_gram(kernel, x, other, "ntk")
+        np.testing.assert_allclose(kernel.gram(x, other), expected, rtol=ROUNDING)
+    index = np.arange(3)
+    expected = kernel._values(x, x, index, index, "ntk")
+    np.testing.assert_allclose(kernel.diagonal(x), expected, rtol=ROUNDING)
+    assert taken
 
 
 def alike():
@@ -151,3 +183,43 @@ def test_float32_needs_no_setting_of_users():
     with jax.enable_x64(new_val=False):
         found = tiled_gram(Convolutional(4), x)
     np.testing.assert_array_equal(found, expected)
+
+
+def test_angles_that_blur_at_other_offsets_are_computed_in_float64():
+    """Patches of little contrast are nearly parallel at every offset, not only at zero."""
+    noise = images(4, (6, 6, 2), seed=4)
+    x = (1 + np.geomspace(1e-4, 1e-2, 4)[:, None, None, None] * noise).astype(np.float32)
+    kernel = Convolutional(5)
+    expected = tiled_gram(kernel, x.astype(float))
+    np.testing.assert_allclose(tiled_gram(kernel, x), expected, rtol=SINGLE)
+
+
+def test_float32_alone_would_blur_them(monkeypatch):
+    monkeypatch.setattr(running, "MOST_BLURRED", 1.0)
+    with pytest.raises(AssertionError):
+        test_angles_that_blur_at_other_offsets_are_computed_in_float64()
+
+
+def test_gram_matrices_of_images_that_are_alike_are_positive_semidefinite():
+    x = alike()
+    for readout in ("gap", "flatten"):
+        gram = tiled_gram(Convolutional(5, readout=readout), x.astype(float))
+        values = np.linalg.eigvalsh(gram)
+        assert values[0] > -SMALLEST * values[-1]
+
+
+def test_a_thread_needs_little_memory():
+    """So 2,000 x 2,000 images of 32 x 32 need 3 GB only where there are more than 50 cores."""
+    kernel, shape, count = Convolutional(11), (32, 32, 3), 2000
+    with jax.enable_x64(new_val=True):
+        block, _ = gram._block(kernel, shape, np.dtype(np.float32), tangent=True)
+        cut = planning.plan(
+            (count, count), (32, 32), offsets=33**2, layers=10, itemsize=4, triangle=True
+        )
+        some = lambda number: jnp.zeros((number, *shape))
+        chosen = Chosen(jnp.arange(33**2), jnp.asarray(0), jnp.asarray(33**2))
+        program = running._all_pairs.lower(block, some(cut.rows), some(cut.lanes), chosen)
+        use = program.compile().memory_analysis()
+    per_thread = use.temp_size_in_bytes + use.argument_size_in_bytes + use.output_size_in_bytes
+    assert per_thread < 5e7
+    assert 6 * 8 * count**2 + 50 * per_thread < 3e9  # six matrices: sums, both kinds, mirrored

@@ -16,4 +16,5 @@ from flowkit.kernels.tiles.gram import (
     can_tile as can_tile,
     tiled_gram as tiled_gram,
     tiled_grams as tiled_grams,
+    tiled_pairs as tiled_pairs,
 )

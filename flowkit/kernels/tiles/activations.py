@@ -21,16 +21,22 @@ Values = Float[Array, "..."]
 Inside = Bool[Array, "height width 1"]
 Norms = tuple[Values, ...]
 
+_BLURRED = 4e-6  # of 1 - cos t in float32: below, rounding moves a mean angle by 1e-7 and more
 _RESOLUTION = 8.0  # units of the last place by which 1 - cos t may be wrong; below it counts as 0
 
 
-class TileDual(eqx.Module):
+class AbstractTileDual(eqx.Module):
     """The moments of one activation in a tile."""
 
     @property
     @abc.abstractmethod
     def factor(self) -> float:
         """By which both values are to be multiplied."""
+
+    @property
+    @abc.abstractmethod
+    def homogeneous(self) -> bool:
+        """Whether s(c x) = c s(x) for c > 0."""
 
     @abc.abstractmethod
     def norms(self, variance: Values) -> Norms:
@@ -47,12 +53,16 @@ class TileDual(eqx.Module):
         """Both moments; `first` where no activation has gone before."""
 
     @abc.abstractmethod
+    def blurred(self, x: Norms, z: Norms, cov: Values) -> Values:
+        """1 where float32 does not resolve an angle on which a moment depends with a kink."""
+
+    @abc.abstractmethod
     def back(self, k: Values, theta: Values, inside: Inside) -> Values:
         """The product k theta; 0 outside the mask."""
 
 
 @final
-class KinkDual(TileDual):
+class KinkDual(AbstractTileDual):
     """The moments of s(x) = r x where x > 0 and l x elsewhere, r != l.
 
     For the ReLU's moments k(c) at covariance c, k(c) - k(-c) = c / 2, so that E[s(u) s(v)] =
@@ -66,6 +76,10 @@ class KinkDual(TileDual):
     @property
     def factor(self) -> float:
         return (self.right - self.left) ** 2 / 2
+
+    @property
+    def homogeneous(self) -> bool:
+        return True
 
     @property
     def _linear(self) -> float:
@@ -99,12 +113,17 @@ class KinkDual(TileDual):
             k = k + self._linear
         return m, k
 
+    def blurred(self, x: Norms, z: Norms, cov: Values) -> Values:
+        whole, inverse = (a * b for a, b in zip(x, z, strict=True))
+        small = whole - jnp.abs(cov) < _BLURRED * whole
+        return (small & (inverse > 0)).astype(cov.dtype)
+
     def back(self, k: Values, theta: Values, inside: Inside) -> Values:
         return jnp.where(inside, k * theta, 0.0)
 
 
 @final
-class LoweredDual(TileDual):
+class LoweredDual(AbstractTileDual):
     """The moments of any activation, as `flowkit.symbolic.dual` has derived them."""
 
     activation: Activation = eqx.field(static=True)
@@ -112,6 +131,10 @@ class LoweredDual(TileDual):
     @property
     def factor(self) -> float:
         return 1.0
+
+    @property
+    def homogeneous(self) -> bool:
+        return False
 
     def norms(self, variance: Values) -> Norms:
         return (variance,)
@@ -126,11 +149,14 @@ class LoweredDual(TileDual):
         m, k = moments(self.activation, var_x, var_z, jnp.where(inside, cov, 0.0))
         return jnp.where(inside, m, 0.0), k
 
+    def blurred(self, x: Norms, z: Norms, cov: Values) -> Values:
+        return jnp.zeros_like(cov)
+
     def back(self, k: Values, theta: Values, inside: Inside) -> Values:
         return jnp.where(inside, back(k, theta), 0.0)
 
 
-def tile_dual(activation: Activation) -> TileDual:
+def tile_dual(activation: Activation) -> AbstractTileDual:
     """The fastest form of an activation's moments."""
     function = dual(activation).function
     if has_angle(activation) and isinstance(function, HalfPowers):

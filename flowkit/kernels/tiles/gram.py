@@ -1,39 +1,25 @@
 """Gram matrices of convolutional kernels, tile by tile on all cores."""
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from flowkit.kernels.base import Kind
 from flowkit.kernels.convolutional import Convolutional
-from flowkit.kernels.layers import LayerScales
 from flowkit.kernels.tiles.activations import tile_dual
 from flowkit.kernels.tiles.blocks import Block
 from flowkit.kernels.tiles.geometry import needed, side
-from flowkit.kernels.tiles.planning import Part, Plan, plan
-from flowkit.kernels.tiles.recursion import Grid, Network, Sums
+from flowkit.kernels.tiles.planning import Plan, plan
+from flowkit.kernels.tiles.recursion import Grid, Network
+from flowkit.kernels.tiles.running import Values, sums_of_all, sums_of_each
+from flowkit.kernels.tiles.units import scaled
 
-Images = Float[np.ndarray, "images height width channels"]
-Span = tuple[int, int]
-
-# Otherwise XLA would cut every small loop into tasks of its own; the blocks keep the cores busy.
-_OPTIONS = {"xla_disable_hlo_passes": "cpu-parallel-task-assigner"}
-
-
-class Values(NamedTuple):
-    """`recursion.Sums` of many pairs, on the host."""
-
-    nngp: Float[np.ndarray, "x z"]
-    theta: Float[np.ndarray, "x z"]
+Rows = Float[np.ndarray, "x height width channels"]
+Columns = Float[np.ndarray, "z height width channels"]
 
 
 class Grams(NamedTuple):
@@ -55,8 +41,8 @@ def can_tile(kernel: object) -> bool:
 
 def tiled_gram(
     kernel: Convolutional,
-    x: Images,
-    z: Images | None = None,
+    x: Rows,
+    z: Columns | None = None,
     *,
     kind: Kind = "ntk",
     symmetric: bool = False,
@@ -65,7 +51,7 @@ def tiled_gram(
 
     Args:
         kernel: One that `can_tile` accepts.
-        x: Images, in float32 or float64.
+        x: Rows, in float32 or float64.
         z: Further images of the same type; x itself where omitted.
         kind: "ntk" or "nngp".
         symmetric: Whether K(x, z) is known to be symmetric, as where z is omitted. Then only one
@@ -82,35 +68,41 @@ def tiled_gram(
 
 
 def tiled_grams(
-    kernel: Convolutional, x: Images, z: Images | None = None, *, symmetric: bool = False
+    kernel: Convolutional, x: Rows, z: Columns | None = None, *, symmetric: bool = False
 ) -> Grams:
     """NTK and NNGP of all pairs, in one pass; see `tiled_gram`."""
     return _grams(kernel, x, z, tangent=True, symmetric=symmetric)
 
 
 def _grams(
-    kernel: Convolutional, x: Images, z: Images | None, *, tangent: bool, symmetric: bool
+    kernel: Convolutional, x: Rows, z: Columns | None, *, tangent: bool, symmetric: bool
 ) -> Grams:
     symmetric, z = symmetric or z is None, x if z is None else z
     if len(z) < len(x):  # the lanes are to be full
         return Grams(*(m.T for m in _grams(kernel, z, x, tangent=tangent, symmetric=False)))
-    totals = Values(*(np.zeros((len(x), len(z))) for _ in Values._fields))
     with jax.enable_x64(new_val=True):
-        block = _block(kernel, x.shape[1:], x.dtype, tangent=tangent)
+        block, unit = _block(kernel, x.shape[1:], x.dtype, tangent=tangent)
         cut = _plan(block, x, z, triangle=symmetric)
-        for part, sums in _in_threads(_tasks(block, cut, x, z)):
-            rows, lanes = (slice(*ends) for ends in part)
-            for total, values in zip(totals, sums, strict=True):
-                total[rows, lanes] += values
-        found = _read_out(kernel, x.shape[1:3], totals)
+        found = _read_out(kernel, x.shape[1:3], unit, sums_of_all(block, cut, x, z))
     finish = _mirrored if symmetric else np.asarray
     return Grams(*(finish(values).astype(x.dtype) for values in found))
 
 
+def tiled_pairs(
+    kernel: Convolutional, x: Rows, z: Rows, *, kind: Kind = "ntk"
+) -> Float[np.ndarray, " x"]:
+    """The values K(x[i], z[i]), for arguments like those of `tiled_gram`."""
+    with jax.enable_x64(new_val=True):
+        block, unit = _block(kernel, x.shape[1:], x.dtype, tangent=kind == "ntk")
+        cut = _plan(block, x[:1], z, triangle=False)
+        found = _read_out(kernel, x.shape[1:3], unit, sums_of_each(block, cut, x, z))
+    return (found.ntk if kind == "ntk" else found.nngp).astype(x.dtype)
+
+
 def _block(
     kernel: Convolutional, shape: tuple[int, ...], dtype: DTypeLike, *, tangent: bool
-) -> Block:
-    """The network as a block needs it."""
+) -> tuple[Block, float]:
+    """The network as a block needs it, and the unit of its sums."""
     circular = kernel.padding == "circular"
     rows, columns = (
         side(length, size, kernel.readout, circular=circular)
@@ -121,19 +113,14 @@ def _block(
         weights=(jnp.asarray(rows.weights), jnp.asarray(columns.weights)),
     )
     dual = tile_dual(kernel.activation)
-    scales = [kernel._scales(h, shape[2], jnp.float64) for h in range(1, kernel.depth)]
-    factors = jnp.asarray([1.0] + [dual.factor] * (kernel.depth - 2))
-    stacked = LayerScales(*(jnp.stack(values) for values in zip(*scales, strict=True)))
-    scaled = stacked._replace(
-        weight=factors * stacked.weight, weight_rate=factors * stacked.weight_rate
-    )
+    scales, unit = scaled(kernel, dual, shape[2])
     network = Network(
-        dual, kernel._filter, circular, tangent, scaled, jnp.asarray(kernel.depth - 1)
+        dual, kernel._filter, circular, tangent, scales, jnp.asarray(kernel.depth - 1)
     )
-    return Block(network, grid, jnp.asarray(needed(rows, columns)), np.dtype(dtype))
+    return Block(network, grid, jnp.asarray(needed(rows, columns)), np.dtype(dtype)), unit
 
 
-def _plan(block: Block, x: Images, z: Images, *, triangle: bool) -> Plan:
+def _plan(block: Block, x: Rows, z: Columns, *, triangle: bool) -> Plan:
     return plan(
         (len(x), len(z)),
         x.shape[1:3],
@@ -144,56 +131,10 @@ def _plan(block: Block, x: Images, z: Images, *, triangle: bool) -> Plan:
     )
 
 
-Task = tuple[Part, Callable[[], Values]]
-
-
-def _tasks(block: Block, cut: Plan, x: Images, z: Images) -> Iterator[Task]:
-    """What is to be added up: all tiles, that of offset zero, where angles vanish, in float64."""
-    passes = [(block, (0, len(block.offsets)))]
-    if block.dtype != np.float64:
-        passes = [(block, (1, len(block.offsets))), (block.with_dtype(np.float64), (0, 1))]
-    for block, span in passes:
-        for part in cut.parts:
-            yield part, partial(_sums, block, cut, x, z, part, span)
-
-
-def _sums(block: Block, cut: Plan, x: Images, z: Images, part: Part, span: Span) -> Values:
-    with jax.enable_x64(new_val=True):
-        rows, lanes = _filled(x, part.rows, cut.rows), _filled(z, part.lanes, cut.lanes)
-        bounds = tuple(jnp.asarray(end) for end in span)
-        height, width = (last - first for first, last in part)
-        sums = _program(block, rows, lanes, bounds)
-        return Values(*(np.asarray(values)[:height, :width] for values in sums))
-
-
-@partial(jax.jit, compiler_options=_OPTIONS)
-def _program(block: Block, rows: Array, lanes: Array, span: tuple[Array, Array]) -> Sums:
-    return block.sums(rows, lanes, span)
-
-
-def _filled(images: Images, ends: Span, count: int) -> Float[Array, "count ..."]:
-    """Images from a first to before a last, the last one repeated as often as it takes."""
-    places = np.minimum(np.arange(ends[0], ends[0] + count), ends[1] - 1)
-    return jnp.asarray(images[places], float)
-
-
-def _in_threads(tasks: Iterator[Task]) -> Iterator[tuple[Part, Values]]:
-    """Run the tasks on all cores; XLA holds no lock of Python's meanwhile."""
-    pool = ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0)))
-    try:
-        futures = deque((part, pool.submit(task)) for part, task in tasks)
-        while futures:
-            part, future = futures.popleft()  # and forget its values
-            yield part, future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _read_out(kernel: Convolutional, shape: tuple[int, int], sums: Values) -> Grams:
+def _read_out(kernel: Convolutional, shape: tuple[int, int], unit: float, sums: Values) -> Grams:
     """The scales of the read-out; where the NNGP overflows, the NTK counts as equal."""
-    factor = tile_dual(kernel.activation).factor
     weight, bias, weight_rate, bias_rate = map(float, kernel._readout_scales(jnp.zeros(shape)))
-    m, theta = factor * sums.nngp, factor * sums.theta
+    m, theta = unit * sums.nngp, unit * sums.theta
     nngp = weight * m + bias
     ntk = weight * theta + weight_rate * m + bias_rate
     return Grams(np.where(np.isnan(ntk) & np.isinf(nngp), nngp, ntk), nngp)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from flowkit.kernels.convolutions import Pair
 from flowkit.kernels.layers import LayerScales
-from flowkit.kernels.tiles.activations import Norms, TileDual
+from flowkit.kernels.tiles.activations import AbstractTileDual, Norms
 from flowkit.kernels.tiles.box import box
 
 Tile = Float[Array, "height width lanes"]
@@ -36,10 +36,17 @@ class Grid(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """What the read-out takes of the covariances of the last activation, and of M' o Theta."""
+    """What the read-out takes of a tile.
+
+    Attributes:
+        nngp: Of the covariances of the last activation.
+        theta: Of M' o Theta.
+        blurred: Of the entries whose first angle the numbers cannot tell from 0: their weights.
+    """
 
     nngp: Float[Array, "..."]
     theta: Float[Array, "..."]
+    blurred: Float[Array, "..."]
 
 
 @final
@@ -57,7 +64,7 @@ class Network(eqx.Module):
             the loop, and compute each layer anew for every shift of the filter.
     """
 
-    dual: TileDual
+    dual: AbstractTileDual
     filter_size: Pair = eqx.field(static=True)
     circular: bool = eqx.field(static=True)
     tangent: bool = eqx.field(static=True)
@@ -101,19 +108,26 @@ class Network(eqx.Module):
             cov = scale.weight * m + scale.bias
             m_new, k = self.dual(norms_x, norms_z, cov, inside, first=first)
             if not self.tangent:
-                return Sums(m_new, state.theta)
+                return state._replace(nngp=m_new)
             theta = scale.weight_rate * m + scale.bias_rate
             if not first:
                 theta = scale.weight * self._box(state.theta) + theta
-            return Sums(m_new, self.dual.back(k, theta, inside))
+            theta = self.dual.back(k, theta, inside)
+            if first and z.pixels.dtype != jnp.float64:
+                blurred = self.dual.blurred(norms_x, norms_z, cov)
+                return Sums(m_new, theta, blurred)
+            return state._replace(nngp=m_new, theta=theta)
 
         products = jnp.zeros((height, width, z.pixels.shape[-1]), z.pixels.dtype)
         for of_x, of_z in zip(x.pixels, z.pixels, strict=True):
             products = products + of_x * seen(of_z)
-        state = layer(0, Sums(products, jnp.zeros_like(products)), first=True)
+        none = jnp.zeros_like(products)
+        state = layer(0, Sums(products, none, none), first=True)
+        blurred = self._read(state.blurred, grid, offset)
         further = lambda h, state: layer(h, state, first=False)
-        state = lax.fori_loop(1, self.layers, further, state)
-        return Sums(*(self._read(values, grid, offset) for values in state))
+        state = lax.fori_loop(1, self.layers, further, state._replace(blurred=none[:0]))
+        m, theta = (self._read(values, grid, offset) for values in state[:2])
+        return Sums(m, theta, blurred)
 
     def _box(self, values: Tile) -> Tile:
         return box(values, self.filter_size, circular=self.circular)

@@ -8,31 +8,42 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from flowkit.kernels.base import Kind, fast_gram
+from flowkit.kernels.base import Kind, fast_gram, fast_pairs
 from flowkit.kernels.convolutional import Convolutional
-from flowkit.kernels.tiles.gram import can_tile, tiled_gram
+from flowkit.kernels.tiles.gram import can_tile, tiled_gram, tiled_pairs
 
 # Pairs of positions over all pairs of images: below, compiling the tiles takes longer than they
 # save.
 LEAST_WORK = 2**22
 
-Images = Float[Array, "images height width channels"]
+Rows = Float[Array, "x height width channels"]
+Columns = Float[Array, "z height width channels"]
 
 
 @fast_gram.register
-def _(kernel: Convolutional, x: Images, z: Images | None, kind: Kind) -> Float[Array, "x z"] | None:
-    if not can_tile(kernel) or not _on_the_host((kernel, x, z)):
+def _(
+    kernel: Convolutional, x: Rows, z: Columns, kind: Kind, *, symmetric: bool
+) -> Float[Array, "x z"] | None:
+    if not _is_worth_it(kernel, x, z, pairs=len(x) * len(z)):
         return None
-    work = len(x) * len(x if z is None else z) * math.prod(x.shape[1:3]) ** 2
-    if work < LEAST_WORK or x.dtype not in (jnp.float32, jnp.float64):
-        return None
-    other = None if z is None else np.asarray(z)
-    return jnp.asarray(tiled_gram(kernel, np.asarray(x), other, kind=kind))
+    on_host = np.asarray(x), np.asarray(z)
+    return jnp.asarray(tiled_gram(kernel, *on_host, kind=kind, symmetric=symmetric))
 
 
-def _on_the_host(tree: object) -> bool:
-    """Whether all arrays hold numbers, in the memory of CPUs: nothing is traced or elsewhere."""
-    arrays = [leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array)]
+@fast_pairs.register
+def _(kernel: Convolutional, x: Rows, z: Rows, kind: Kind) -> Float[Array, " x"] | None:
+    if not _is_worth_it(kernel, x, z, pairs=len(x)):
+        return None
+    return jnp.asarray(tiled_pairs(kernel, np.asarray(x), np.asarray(z), kind=kind))
+
+
+def _is_worth_it(kernel: Convolutional, x: Rows, z: Columns, *, pairs: int) -> bool:
+    """Whether tiles can do it, on arrays of numbers in the memory of CPUs, and save time."""
+    if not can_tile(kernel) or x.dtype not in (jnp.float32, jnp.float64):
+        return False
+    arrays = [leaf for leaf in jax.tree.leaves((kernel, x, z)) if isinstance(leaf, jax.Array)]
     if any(isinstance(array, Tracer) for array in arrays):
         return False
-    return all(device.platform == "cpu" for array in arrays for device in array.devices())
+    if any(device.platform != "cpu" for array in arrays for device in array.devices()):
+        return False
+    return pairs * math.prod(x.shape[1:3]) ** 2 >= LEAST_WORK
