@@ -14,6 +14,8 @@ from jaxtyping import Array, Bool, Float
 from flowkit.kernels.angles import has_angle
 from flowkit.kernels.duals import back, moments
 from flowkit.kernels.tiles.minimax import angle_and_excess, polynomial
+from flowkit.lowering import lower
+from flowkit.lowering.pairs import PairwiseDual, Variable, pairwise
 from flowkit.symbolic.duals import Activation, dual
 from flowkit.symbolic.polar import HalfPowers
 
@@ -123,6 +125,39 @@ class KinkDual(AbstractTileDual):
 
 
 @final
+class SmoothDual(AbstractTileDual):
+    """The moments of a smooth activation in closed form, variances scaled beforehand."""
+
+    moments: PairwiseDual = eqx.field(static=True)
+
+    @property
+    def factor(self) -> float:
+        return 1.0
+
+    @property
+    def homogeneous(self) -> bool:
+        return False
+
+    def norms(self, variance: Values) -> Norms:
+        return tuple(self.moments.prepare(variance))
+
+    def variance(self, variance: Values) -> Values:
+        return lower(self.moments.dual)(variance, variance, variance)[0]
+
+    def __call__(
+        self, x: Norms, z: Norms, cov: Values, inside: Inside, *, first: bool
+    ) -> tuple[Values, Values]:
+        m, k = self.moments(Variable(*x), Variable(*z), jnp.where(inside, cov, 0.0))
+        return jnp.where(inside, m, 0.0), k
+
+    def blurred(self, x: Norms, z: Norms, cov: Values) -> Values:
+        return jnp.zeros_like(cov)
+
+    def back(self, k: Values, theta: Values, inside: Inside) -> Values:
+        return jnp.where(inside, k * theta, 0.0)
+
+
+@final
 class LoweredDual(AbstractTileDual):
     """The moments of any activation, as `flowkit.symbolic.dual` has derived them."""
 
@@ -163,4 +198,5 @@ def tile_dual(activation: Activation) -> AbstractTileDual:
         right, left = float(function.right), float(function.left)
         if right != left:
             return KinkDual(right, left)
-    return LoweredDual(activation)
+    smooth = pairwise(dual(activation))
+    return LoweredDual(activation) if smooth is None else SmoothDual(smooth)

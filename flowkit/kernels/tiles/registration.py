@@ -27,14 +27,16 @@ def _(
     if not _is_worth_it(kernel, x, z, pairs=len(x) * len(z)):
         return None
     on_host = np.asarray(x), np.asarray(z)
-    return jnp.asarray(tiled_gram(kernel, *on_host, kind=kind, symmetric=symmetric))
+    found = tiled_gram(kernel, *on_host, kind=kind, symmetric=symmetric)
+    return jnp.asarray(found) if np.isfinite(found).all() else None  # overflow has rules of its own
 
 
 @fast_pairs.register
 def _(kernel: Convolutional, x: Rows, z: Rows, kind: Kind) -> Float[Array, " x"] | None:
     if not _is_worth_it(kernel, x, z, pairs=len(x)):
         return None
-    return jnp.asarray(tiled_pairs(kernel, np.asarray(x), np.asarray(z), kind=kind))
+    found = tiled_pairs(kernel, np.asarray(x), np.asarray(z), kind=kind)
+    return jnp.asarray(found) if np.isfinite(found).all() else None
 
 
 def _is_worth_it(kernel: Convolutional, x: Rows, z: Columns, *, pairs: int) -> bool:

@@ -22,10 +22,13 @@ Program = Callable[[Block, Array, Array, Chosen], Found]
 
 MOST_BLURRED = 5e-4  # share of a pair's entries; each may be wrong by 3e-4 of its size
 
-# Otherwise XLA would cut every small loop into tasks of its own; the blocks keep the cores busy.
-_compiled = partial(
-    jax.jit, compiler_options={"xla_disable_hlo_passes": "cpu-parallel-task-assigner"}
-)
+_OPTIONS = {
+    # Otherwise XLA would cut every small loop into tasks of its own; the blocks keep cores busy.
+    "xla_disable_hlo_passes": "cpu-parallel-task-assigner",
+    # Whole vectors where a core has AVX-512: XLA's own choice is half of them.
+    "xla_cpu_prefer_vector_width": 512,
+}
+_compiled = partial(jax.jit, compiler_options=_OPTIONS)
 _all_pairs, _each_pair = _compiled(Block.sums), _compiled(Block.sums_of_each)
 
 
