@@ -76,7 +76,7 @@ def _run(
             return _all_tiles(block, loaded(part))
 
     _compile(block, loaded(cut.parts[0]))
-    pool = ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0)))
+    pool = ThreadPoolExecutor(max_workers=cores())
     try:
         futures = deque((part, pool.submit(task, part)) for part in cut.parts)
         while futures:
@@ -84,6 +84,12 @@ def _run(
             yield part, future.result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def cores() -> int:
+    """How many this process may use; systems that do not say so are taken to give all."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def _compile(block: Block, program: Callable[[Block, Chosen], Found]) -> None:
