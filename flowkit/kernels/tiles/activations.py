@@ -9,6 +9,7 @@ from typing import final
 
 import equinox as eqx
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from flowkit.kernels.angles import has_angle
@@ -51,8 +52,11 @@ class AbstractTileDual(eqx.Module):
     @abc.abstractmethod
     def __call__(
         self, x: Norms, z: Norms, cov: Values, inside: Inside, *, first: bool
-    ) -> tuple[Values, Values]:
-        """Both moments; `first` where no activation has gone before."""
+    ) -> tuple[Values, Values, Values]:
+        """The covariances, rounded anew, and both moments.
+
+        `first` where no activation has gone before.
+        """
 
     @abc.abstractmethod
     def blurred(self, x: Norms, z: Norms, cov: Values) -> Values:
@@ -97,23 +101,27 @@ class KinkDual(AbstractTileDual):
 
     def __call__(
         self, x: Norms, z: Norms, cov: Values, inside: Inside, *, first: bool
-    ) -> tuple[Values, Values]:
+    ) -> tuple[Values, Values, Values]:
         angle, excess = angle_and_excess(cov.dtype)
         whole, inverse = (a * b for a, b in zip(x, z, strict=True))
         signed = first or self._linear > 0
         size = jnp.minimum(jnp.abs(cov) if signed else cov, whole)
         w = whole - size
         v = w * inverse
-        v = jnp.where(v < _RESOLUTION * jnp.finfo(cov.dtype).eps, 0.0, v)
-        root = jnp.sqrt(v)
-        bent = w * root * polynomial(excess, v)
-        share = root * polynomial(angle, v)  # of the angle in pi
+        root = jnp.sqrt(jnp.where(v < _RESOLUTION * jnp.finfo(cov.dtype).eps, 0.0, v))
+        if not signed:
+            # Both moments need but the root now: XLA computes it, and the filter's sum, only once.
+            root = lax.optimization_barrier(root)
+            w = whole * (root * root)
+            cov = size = whole - w
+        bent = w * root * polynomial(excess, root * root)
+        share = root * polynomial(angle, root * root)  # of the angle in pi
         m = (jnp.where(cov > 0, size, 0.0) if signed else size) + bent
         k = jnp.where(cov > 0, 1 - share, share) if signed else 1 - share
         if self._linear:
             m = m + self._linear * jnp.where(inside, cov, 0.0)
             k = k + self._linear
-        return m, k
+        return cov, m, k
 
     def blurred(self, x: Norms, z: Norms, cov: Values) -> Values:
         whole, inverse = (a * b for a, b in zip(x, z, strict=True))
@@ -146,9 +154,9 @@ class SmoothDual(AbstractTileDual):
 
     def __call__(
         self, x: Norms, z: Norms, cov: Values, inside: Inside, *, first: bool
-    ) -> tuple[Values, Values]:
+    ) -> tuple[Values, Values, Values]:
         m, k = self.moments(Variable(*x), Variable(*z), jnp.where(inside, cov, 0.0))
-        return jnp.where(inside, m, 0.0), k
+        return cov, jnp.where(inside, m, 0.0), k
 
     def blurred(self, x: Norms, z: Norms, cov: Values) -> Values:
         return jnp.zeros_like(cov)
@@ -179,10 +187,10 @@ class LoweredDual(AbstractTileDual):
 
     def __call__(
         self, x: Norms, z: Norms, cov: Values, inside: Inside, *, first: bool
-    ) -> tuple[Values, Values]:
+    ) -> tuple[Values, Values, Values]:
         var_x, var_z = (jnp.broadcast_to(values[0], cov.shape) for values in (x, z))
         m, k = moments(self.activation, var_x, var_z, jnp.where(inside, cov, 0.0))
-        return jnp.where(inside, m, 0.0), k
+        return cov, jnp.where(inside, m, 0.0), k
 
     def blurred(self, x: Norms, z: Norms, cov: Values) -> Values:
         return jnp.zeros_like(cov)

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
@@ -15,7 +14,7 @@ from flowkit.kernels.tiles.blocks import Block
 from flowkit.kernels.tiles.geometry import needed, side
 from flowkit.kernels.tiles.planning import Plan, plan
 from flowkit.kernels.tiles.recursion import Grid, Network
-from flowkit.kernels.tiles.running import Values, sums_of_all, sums_of_each
+from flowkit.kernels.tiles.running import Values, double_on_cpu, sums_of_all, sums_of_each
 from flowkit.kernels.tiles.units import scaled
 
 Rows = Float[np.ndarray, "x height width channels"]
@@ -80,7 +79,7 @@ def _grams(
     symmetric, z = symmetric or z is None, x if z is None else z
     if len(z) < len(x):  # the lanes are to be full
         return Grams(*(m.T for m in _grams(kernel, z, x, tangent=tangent, symmetric=False)))
-    with jax.enable_x64(new_val=True):
+    with double_on_cpu():
         block, unit = _block(kernel, x.shape[1:], x.dtype, tangent=tangent)
         cut = _plan(block, x, z, triangle=symmetric)
         found = _read_out(kernel, x.shape[1:3], unit, sums_of_all(block, cut, x, z))
@@ -92,7 +91,7 @@ def tiled_pairs(
     kernel: Convolutional, x: Rows, z: Rows, *, kind: Kind = "ntk"
 ) -> Float[np.ndarray, " x"]:
     """The values K(x[i], z[i]), for arguments like those of `tiled_gram`."""
-    with jax.enable_x64(new_val=True):
+    with double_on_cpu():
         block, unit = _block(kernel, x.shape[1:], x.dtype, tangent=kind == "ntk")
         cut = _plan(block, x[:1], z, triangle=False)
         found = _read_out(kernel, x.shape[1:3], unit, sums_of_each(block, cut, x, z))
@@ -113,9 +112,9 @@ def _block(
         weights=(jnp.asarray(rows.weights), jnp.asarray(columns.weights)),
     )
     dual = tile_dual(kernel.activation)
-    scales, unit = scaled(kernel, dual, shape[2])
+    scales, unit, plain = scaled(kernel, dual, shape[2])
     network = Network(
-        dual, kernel._filter, circular, tangent, scales, jnp.asarray(kernel.depth - 1)
+        dual, kernel._filter, circular, tangent, plain, scales, jnp.asarray(kernel.depth - 1)
     )
     return Block(network, grid, jnp.asarray(needed(rows, columns)), np.dtype(dtype)), unit
 

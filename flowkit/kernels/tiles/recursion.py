@@ -58,6 +58,7 @@ class Network(eqx.Module):
         filter_size: Height and width of the filter.
         circular: Whether images are continued periodically.
         tangent: Whether Theta is computed; it counts as 0 otherwise.
+        plain: Whether covariances are the filter's sums times weights that are not 0: no biases.
         scales: Of the convolutions, an entry each; those of all but the first multiplied by the
             dual's factor.
         layers: The number of convolutions. A number that the compiler knew would let it unroll
@@ -68,6 +69,7 @@ class Network(eqx.Module):
     filter_size: Pair = eqx.field(static=True)
     circular: bool = eqx.field(static=True)
     tangent: bool = eqx.field(static=True)
+    plain: bool = eqx.field(static=True)
     scales: LayerScales
     layers: Int[Array, ""]
 
@@ -106,10 +108,13 @@ class Network(eqx.Module):
             norms_x, norms_z = (tuple(a[h] for a in images.norms) for images in (x, z))
             norms_z = tuple(seen(a) for a in norms_z)
             cov = scale.weight * m + scale.bias
-            m_new, k = self.dual(norms_x, norms_z, cov, inside, first=first)
+            cov, m_new, k = self.dual(norms_x, norms_z, cov, inside, first=first)
             if not self.tangent:
                 return state._replace(nngp=m_new)
-            theta = scale.weight_rate * m + scale.bias_rate
+            if first or not self.plain:
+                theta = scale.weight_rate * m + scale.bias_rate
+            else:
+                theta = (scale.weight_rate / scale.weight) * cov
             if not first:
                 theta = scale.weight * self._box(state.theta) + theta
             theta = self.dual.back(k, theta, inside)

@@ -28,7 +28,7 @@ def _(
         return None
     on_host = np.asarray(x), np.asarray(z)
     found = tiled_gram(kernel, *on_host, kind=kind, symmetric=symmetric)
-    return jnp.asarray(found) if np.isfinite(found).all() else None  # overflow has rules of its own
+    return _given_back(found, x)
 
 
 @fast_pairs.register
@@ -36,16 +36,22 @@ def _(kernel: Convolutional, x: Rows, z: Rows, kind: Kind) -> Float[Array, " x"]
     if not _is_worth_it(kernel, x, z, pairs=len(x)):
         return None
     found = tiled_pairs(kernel, np.asarray(x), np.asarray(z), kind=kind)
-    return jnp.asarray(found) if np.isfinite(found).all() else None
+    return _given_back(found, x)
 
 
 def _is_worth_it(kernel: Convolutional, x: Rows, z: Columns, *, pairs: int) -> bool:
-    """Whether tiles can do it, on arrays of numbers in the memory of CPUs, and save time."""
+    """Whether tiles save time, and the arrays are numbers in the memory of one CPU device."""
     if not can_tile(kernel) or x.dtype not in (jnp.float32, jnp.float64):
         return False
     arrays = [leaf for leaf in jax.tree.leaves((kernel, x, z)) if isinstance(leaf, jax.Array)]
     if any(isinstance(array, Tracer) for array in arrays):
         return False
-    if any(device.platform != "cpu" for array in arrays for device in array.devices()):
+    places = {device for array in arrays for device in array.devices()}
+    if len(places) != 1 or places.pop().platform != "cpu":
         return False
     return pairs * math.prod(x.shape[1:3]) ** 2 >= LEAST_WORK
+
+
+def _given_back(found: Float[np.ndarray, "..."], x: Rows) -> Float[Array, "..."] | None:
+    """Where the images are; None where numbers overflow, which has rules of its own."""
+    return jnp.asarray(found, device=x.sharding) if np.isfinite(found).all() else None

@@ -4,6 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
@@ -39,6 +40,13 @@ class Values(NamedTuple):
     theta: Float[np.ndarray, "..."]
 
 
+@contextmanager
+def double_on_cpu() -> Iterator[None]:
+    """float64 and a CPU, whatever the user has set; for one thread."""
+    with jax.enable_x64(new_val=True), jax.default_device(jax.devices("cpu")[0]):
+        yield
+
+
 def sums_of_all(block: Block, cut: Plan, x: Images, z: Images) -> Values:
     """The sums of all pairs that the plan holds, 0 elsewhere."""
     total = Values(*(np.zeros((len(x), len(z))) for _ in Values._fields))
@@ -72,7 +80,7 @@ def _run(
         return lambda block, chosen: program(block, rows, lanes, chosen)
 
     def task(part: Part) -> Values:
-        with jax.enable_x64(new_val=True):
+        with double_on_cpu():
             return _all_tiles(block, loaded(part))
 
     _compile(block, loaded(cut.parts[0]))

@@ -18,10 +18,17 @@ from flowkit.kernels.tiles.activations import AbstractTileDual
 
 
 class Scaled(NamedTuple):
-    """The convolutions' scales, an entry each, and the unit of what the last activation leaves."""
+    """The convolutions' scales, an entry each.
+
+    Attributes:
+        scales: In the units of a tile.
+        unit: Of what the last activation leaves.
+        plain: As in `recursion.Network`.
+    """
 
     scales: LayerScales
     unit: float
+    plain: bool
 
 
 def scaled(kernel: Convolutional, dual: AbstractTileDual, channels: int) -> Scaled:
@@ -35,7 +42,9 @@ def scaled(kernel: Convolutional, dual: AbstractTileDual, channels: int) -> Scal
         rows.append((exact, bias / new, rate / new, bias_rate / new))
         unit, factor = new, dual.factor
     columns = np.asarray(rows, float).T
-    return Scaled(LayerScales(*map(jnp.asarray, columns)), unit * dual.factor)
+    weights, biases, _, bias_rates = columns
+    plain = bool(np.all(weights > 0) and not np.any(biases) and not np.any(bias_rates))
+    return Scaled(LayerScales(*map(jnp.asarray, columns)), unit * dual.factor, plain)
 
 
 def _power_of_two(value: float) -> float:
