@@ -6,7 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from flowkit.lowering.arctangent import REDUCED, upper_angle
+from flowkit.lowering.arctangent import REDUCED, arctangent, upper_angle
 
 UNITS = 3  # of rounding
 
@@ -47,3 +47,22 @@ def test_derivatives_are_those_of_arctan2():
     for order in (jax.grad, lambda f: jax.grad(jax.grad(f, 0), 1)):
         ours, theirs = (jax.vmap(order(f))(y, x) for f in (upper_angle, jnp.arctan2))
         np.testing.assert_allclose(ours, theirs, rtol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_arctangent_of_any_sign_is_exact_to_rounding(dtype):
+    size = np.geomspace(1e-30, 1e30, 241)
+    x = np.concatenate([-size, [0.0], size]).astype(dtype)
+    found = np.asarray(arctangent(jnp.asarray(x)))
+    with mpmath.workdps(50):
+        exact = [mpmath.atan(float(a)) for a in x]
+        errors = [abs((float(f) - e) / e) for f, e in zip(found, exact, strict=True) if e]
+    assert max(errors) <= UNITS * np.finfo(dtype).eps
+    np.testing.assert_array_equal(arctangent(jnp.asarray([0.0, jnp.inf])), [0.0, np.pi / 2])
+
+
+def test_the_derivative_of_the_arctangent_holds_at_zero():
+    x = jnp.asarray([-2.0, 0.0, 0.3])
+    for order in (jax.grad, lambda f: jax.grad(jax.grad(f))):
+        ours, theirs = (jax.vmap(order(f))(x) for f in (arctangent, jnp.arctan))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-14, atol=1e-15)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from flowkit.cli.networks import Flip, Network, kernel_of
 from flowkit.cli.terminal import options_of, refusing, reporting
-from flowkit.kernels.base import Kind
+from flowkit.kernels.checks import Kind
 from flowkit.kernels.convolutions import Padding
 from flowkit.kernels.layers import Convention, Parametrization
 from flowkit.symbolic.activations import ACTIVATIONS

@@ -29,7 +29,8 @@ from flowkit.gramian.store import (
 )
 from flowkit.gramian.views import StoredGram
 from flowkit.gramian.work import MemoryTiles, Work
-from flowkit.kernels.base import KINDS, AbstractKernel, Grams, Kind, check_inputs, check_kind
+from flowkit.kernels.base import AbstractKernel, Grams
+from flowkit.kernels.checks import KINDS, Kind, check_inputs, check_kind
 
 Gram = Float[np.ndarray, "x z"] | StoredGram
 Sides = tuple[Inputs, Inputs | None]  # x and z

@@ -20,7 +20,7 @@ import flowkit
 from flowkit.gramian.descriptions import Description
 from flowkit.gramian.geometry import Axis, Cut, Tile
 from flowkit.gramian.work import Values
-from flowkit.kernels.base import KINDS, Kind
+from flowkit.kernels.checks import KINDS, Kind
 
 Tiles = int | slice
 Store = Any  # a path, or a store of the library zarr

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from flowkit.gramian.geometry import Axis, Tile
 from flowkit.gramian.store import Store, ZarrTiles, opened_to_read
 from flowkit.gramian.work import Values
-from flowkit.kernels.base import Kind, check_kind
+from flowkit.kernels.checks import Kind, check_kind
 
 if TYPE_CHECKING:
     import dask.array

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from flowkit.gramian.geometry import Cut, Part, Span, Tile
-from flowkit.kernels.base import KINDS, AbstractKernel, Kind
+from flowkit.kernels.base import AbstractKernel
+from flowkit.kernels.checks import KINDS, Kind
 
 Values = Float[np.ndarray, "_ _"]  # nan where not computed
 Found = dict[str, Values]

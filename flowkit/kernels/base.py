@@ -1,20 +1,17 @@
 """What every kernel shares: checks, Gram matrices and batching around the maths of one pair."""
 
 import abc
-import math
-from typing import Any, Literal, NamedTuple
+import functools
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Num, Scalar
 
-Kind = Literal["ntk", "nngp"]
-Kinds = Kind | Literal["both"]
-KINDS = ("ntk", "nngp")
+from flowkit.kernels.checks import Kinds, check_inputs, check_kind
 
 _ENTRIES_AT_ONCE = 2**18  # of the largest tensor of a pair, over a batch of pairs: 2 MB in float64
 
@@ -121,8 +118,45 @@ class AbstractKernel(eqx.Module):
             ValueError: inputs have the wrong rank, are empty or not finite, or `kind` is unknown.
         """
         x, _ = check_inputs(x, x, ("inputs", *self.axes))
-        index = np.arange(len(x))
-        return self._values(x, x, index, index, check_kind(kind))
+        return values_of_each(self, x, x, check_kind(kind))
+
+
+@functools.singledispatch
+def fast_gram(
+    kernel: AbstractKernel,
+    x: Float[Array, "x ..."],
+    z: Float[Array, "z ..."],
+    kind: Kinds,
+    *,
+    symmetric: bool,
+) -> Float[Array, "*kinds x z"] | None:
+    """A Gram matrix by a way of its own that a kernel has registered; None where there is none.
+
+    Args:
+        kernel: The kernel.
+        x: Inputs.
+        z: Further inputs.
+        kind: "ntk", "nngp" or "both", NTK first.
+        symmetric: Whether K(x, z) is known to be symmetric, so that one triangle is enough.
+    """
+    return None
+
+
+@functools.singledispatch
+def fast_pairs(
+    kernel: AbstractKernel, x: Float[Array, "pairs ..."], z: Float[Array, "pairs ..."], kind: Kinds
+) -> Float[Array, "*kinds pairs"] | None:
+    """The values K(x[i], z[i]) by such a way; None where there is none."""
+    return None
+
+
+def values_of_each(
+    kernel: AbstractKernel, x: Float[Array, "pairs ..."], z: Float[Array, "pairs ..."], kind: Kinds
+) -> Float[Array, "*kinds pairs"]:
+    """The values K(x[i], z[i])."""
+    found = fast_pairs(kernel, x, z, kind)
+    index = np.arange(len(x))
+    return kernel._values(x, z, index, index, kind) if found is None else found
 
 
 class AbstractPairKernel(AbstractKernel):
@@ -177,11 +211,19 @@ def _gram(
     z: Num[ArrayLike, "z ..."] | None,
     kind: Kinds,
 ) -> Float[Array, "*kinds x z"]:
-    axes = ("inputs", *kernel.axes)
+    symmetric = z is None
+    x, other = check_inputs(x, x if symmetric else z, ("inputs", *kernel.axes))
+    z = x if symmetric else other
+    found = fast_gram(kernel, x, z, kind, symmetric=symmetric)
+    return pairwise_gram(kernel, x, None if symmetric else z, kind) if found is None else found
+
+
+def pairwise_gram(
+    kernel: AbstractKernel, x: Float[Array, "x ..."], z: Float[Array, "z ..."] | None, kind: Kinds
+) -> Float[Array, "*kinds x z"]:
+    """A Gram matrix from the maths of one pair: of every kernel, differentiable, on any device."""
     if z is None:
-        x, _ = check_inputs(x, x, axes)
         return _symmetric_gram(kernel, x, kind)
-    x, z = check_inputs(x, z, axes)
     rows, columns = np.indices((len(x), len(z))).reshape(2, -1)
     values = kernel._values(x, z, rows, columns, kind)
     return values.reshape(*values.shape[:-1], len(x), len(z))
@@ -206,56 +248,3 @@ def equal_inputs(x: Float[Array, "..."], z: Float[Array, "..."]) -> Scalar:
     rounding error below 1 would move kappa_dot, whose slope is infinite there, by 1e-8 in float64.
     """
     return jnp.all(x == z)
-
-
-def check_kind(kind: str) -> Kind:
-    """One of the kinds."""
-    if kind not in KINDS:
-        raise ValueError(f"Argument `kind` must be `ntk` or `nngp`, but it is `{kind!r}`.")
-    return kind
-
-
-def check_inputs(
-    x: Num[ArrayLike, "..."], z: Num[ArrayLike, "..."], axes: tuple[str, ...]
-) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
-    """Both as floating arrays, once their axes, dtypes and values are in order."""
-    x, z = _check_input("x", x, axes), _check_input("z", z, axes)
-    own = axes.index("inputs") + 1 if "inputs" in axes else 0
-    if x.shape[own:] != z.shape[own:]:
-        names = " x ".join(axes[own:])
-        raise ValueError(
-            f"Argument `z` must agree with `x` in {names}, but they have shapes {z.shape} and "
-            f"{x.shape}."
-        )
-    if x.dtype != z.dtype:
-        raise ValueError(
-            f"Argument `z` must have the dtype of `x`, {x.dtype}, but it has {z.dtype}."
-        )
-    return x, z
-
-
-def _check_input(
-    name: str, values: Num[ArrayLike, "..."], axes: tuple[str, ...]
-) -> Float[Array, "..."]:
-    array = jnp.asarray(values)
-    if array.ndim != len(axes) or math.prod(array.shape) == 0:
-        raise ValueError(
-            f"Argument `{name}` must be a non-empty array of {' x '.join(axes)}, but it has shape "
-            f"{array.shape}."
-        )
-    if jnp.iscomplexobj(array):
-        raise ValueError(f"Argument `{name}` must be real, but it has dtype {array.dtype}.")
-    if not jnp.issubdtype(array.dtype, jnp.floating):
-        array = array.astype(float)
-    return check_finite(name, array)
-
-
-def check_finite(name: str, array: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Refuse nan and infinity: at once, or at run time while JAX traces."""
-    sentence = f"Argument `{name}` must be finite, but it holds nan or infinity."
-    bad = ~jnp.isfinite(array).all()
-    if isinstance(bad, Tracer):
-        return eqx.error_if(array, bad, sentence)
-    if bad:
-        raise ValueError(sentence)
-    return array

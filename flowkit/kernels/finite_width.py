@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Num, PyTree
 
-from flowkit.kernels.base import check_finite
+from flowkit.kernels.checks import check_finite
 
 Apply = Callable[[PyTree, Array], Array]
 

@@ -5,7 +5,6 @@ from typing import final
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from flowkit.kernels.layers import check_integer
@@ -60,7 +59,8 @@ def read_out(
     """
     height, width = values.shape[:2]
     rows, columns = (
-        _overlaps(length, readout, values.dtype, circular=circular) for length in (height, width)
+        jnp.asarray(overlaps(length, readout, circular=circular), values.dtype)
+        for length in (height, width)
     )
     return jnp.einsum("abcd,ac,bd->", values, rows, columns, precision="highest")
 
@@ -70,9 +70,9 @@ def positions(readout: Readout, shape: tuple[int, int]) -> int:
     return 1 if readout == "gap" else shape[0] * shape[1]
 
 
-def _overlaps(
-    length: int, readout: Readout, dtype: DTypeLike, *, circular: bool
-) -> Float[Array, "length length"]:
+def overlaps(
+    length: int, readout: Readout, *, circular: bool
+) -> Float[np.ndarray, "length length"]:
     """The weight of each pair of positions along one side: of the windows that hold both."""
     if readout == "gap":
         windows = np.full((1, length), 1 / length)
@@ -80,7 +80,7 @@ def _overlaps(
         windows = _windows(length, readout.reach, circular=circular)
     else:
         windows = np.eye(length)
-    return jnp.asarray(windows.T @ windows, dtype)
+    return windows.T @ windows
 
 
 def _windows(length: int, reach: int, *, circular: bool) -> Float[np.ndarray, "windows length"]:

@@ -1,6 +1,7 @@
 """Kernels made of a kernel: averages over flips, and a unit diagonal."""
 
 import itertools
+from collections.abc import Callable
 from typing import ClassVar, Literal, final
 
 import equinox as eqx
@@ -9,7 +10,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
-from flowkit.kernels.base import AbstractKernel, Kinds
+from flowkit.kernels.base import AbstractKernel, fast_gram, fast_pairs, values_of_each
+from flowkit.kernels.checks import Kinds
 from flowkit.kernels.convolutional import Convolutional
 
 Axis = Literal["height", "width"]
@@ -51,9 +53,7 @@ class UnitDiagonal(AbstractKernel):
 
     def _inverse_norms(self, x: Float[Array, "x ..."], kind: Kinds) -> Float[Array, "*kinds x"]:
         index = np.arange(len(x))
-        diagonal = self.kernel._values(x, x, index, index, kind)
-        positive = diagonal > 0
-        return jnp.where(positive, 1 / jnp.sqrt(jnp.where(positive, diagonal, 1.0)), 0.0)
+        return inverse_root(self.kernel._values(x, x, index, index, kind))
 
 
 @final
@@ -96,10 +96,16 @@ class FlipAveraged(AbstractKernel):
         columns: Int[ArrayLike, " pairs"],
         kind: Kinds,
     ) -> Float[Array, "*kinds pairs"]:
-        of_x = [x] if _keeps_flips(self.kernel) else self._flips(x)
-        pairs = itertools.product(of_x, self._flips(z))
+        pairs = self.turned(x, z)
         values = [self.kernel._values(a, b, rows, columns, kind) for a, b in pairs]
         return jnp.stack(values).mean(0)
+
+    def turned(
+        self, x: Float[Array, "x ..."], z: Float[Array, "z ..."]
+    ) -> list[tuple[Array, Array]]:
+        """The images over which the mean goes, those that are not flipped first."""
+        of_x = [x] if _keeps_flips(self.kernel) else self._flips(x)
+        return list(itertools.product(of_x, self._flips(z)))
 
     def _flips(self, x: Float[Array, "x height width channels"]) -> list[Array]:
         """The images under all combinations of flips, themselves first."""
@@ -115,3 +121,75 @@ def _keeps_flips(kernel: AbstractKernel) -> bool:
         return _keeps_flips(kernel.kernel)
     plain = lambda sizes: all(size == (1, 1) for size in sizes)
     return isinstance(kernel, Convolutional) and plain(kernel.strides) and plain(kernel.pooling)
+
+
+@fast_gram.register
+def _(
+    kernel: UnitDiagonal,
+    x: Float[Array, "x ..."],
+    z: Float[Array, "z ..."],
+    kind: Kinds,
+    *,
+    symmetric: bool,
+) -> Float[Array, "*kinds x z"] | None:
+    gram = fast_gram(kernel.kernel, x, z, kind, symmetric=symmetric)
+    if gram is None:
+        return None
+    if z is x:
+        left = right = inverse_root(jnp.diagonal(gram, axis1=-2, axis2=-1))
+    else:
+        left, right = (inverse_root(values_of_each(kernel.kernel, a, a, kind)) for a in (x, z))
+    return gram * left[..., None] * right[..., None, :]
+
+
+@fast_pairs.register
+def _(
+    kernel: UnitDiagonal, x: Float[Array, "pairs ..."], z: Float[Array, "pairs ..."], kind: Kinds
+) -> Float[Array, "*kinds pairs"] | None:
+    values = fast_pairs(kernel.kernel, x, z, kind)
+    if values is None:
+        return None
+    own = [values if z is x else values_of_each(kernel.kernel, a, a, kind) for a in (x, z)]
+    return values * inverse_root(own[0]) * inverse_root(own[1])
+
+
+@fast_gram.register
+def _(
+    kernel: FlipAveraged,
+    x: Float[Array, "x ..."],
+    z: Float[Array, "z ..."],
+    kind: Kinds,
+    *,
+    symmetric: bool,
+) -> Float[Array, "*kinds x z"] | None:
+    keeps = _keeps_flips(kernel.kernel)
+    gram = lambda a, b: fast_gram(kernel.kernel, a, b, kind, symmetric=symmetric and keeps)
+    return _mean_over(kernel.turned(x, z), gram)
+
+
+@fast_pairs.register
+def _(
+    kernel: FlipAveraged, x: Float[Array, "pairs ..."], z: Float[Array, "pairs ..."], kind: Kinds
+) -> Float[Array, "*kinds pairs"] | None:
+    return _mean_over(kernel.turned(x, z), lambda a, b: fast_pairs(kernel.kernel, a, b, kind))
+
+
+def _mean_over(
+    pairs: list[tuple[Array, Array]], values: Callable[[Array, Array], Array | None]
+) -> Array | None:
+    """The mean over pairs of arrays; None where the first one has no value."""
+    total = values(*pairs[0])
+    if total is None:
+        return None
+    for a, b in pairs[1:]:
+        found = values(a, b)
+        if found is None:
+            return None
+        total = total + found
+    return total / len(pairs)
+
+
+def inverse_root(diagonal: Float[Array, "*kinds x"]) -> Float[Array, "*kinds x"]:
+    """One over the root; 0 at 0."""
+    positive = diagonal > 0
+    return jnp.where(positive, 1 / jnp.sqrt(jnp.where(positive, diagonal, 1.0)), 0.0)

@@ -50,6 +50,19 @@ def _(primals, tangents):
     return upper_angle(y, x), (x * dy - y * dx) / (x**2 + y**2)
 
 
+@jax.custom_jvp
+def arctangent(x: Reals) -> Reals:
+    """The arctangent, correct to three units of rounding; infinity is a number here."""
+    angle = upper_angle(jnp.abs(x), jnp.ones_like(x))
+    return jnp.where(x < 0, -angle, angle)
+
+
+@arctangent.defjvp
+def _(primals, tangents):
+    (x,), (dx,) = primals, tangents
+    return arctangent(x), dx / (1 + x**2)
+
+
 def _small_arctangent(tangent: Reals) -> Reals:
     """The arctangent for |tangent| <= tan(pi / 8)."""
     square = tangent**2

@@ -39,6 +39,7 @@ from flowkit.symbolic.scaling import (
     SCALED_V,
     SMALL_U,
     SMALL_V,
+    Scaled,
     scale,
 )
 
@@ -47,13 +48,24 @@ VARIANCES = (0.6, 0.9)  # at which a rule is checked
 Mean = Callable[[Scalar, Scalar, Scalar], Scalar]
 
 
+@cache
+def scaled_function(dual: DualActivation) -> tuple[Callable[..., tuple], list[Scaled]]:
+    """Kappa and kappa_dot in scaled moments, and what they are to be multiplied by.
+
+    The arguments are var_u, var_v, cov and the gap, for exponents, then the same scaled, then the
+    inverse factors of the scale.
+    """
+    scaled = [scale(name_determinant(e)) for e in (dual.kappa, dual.kappa_dot)]
+    unscaled = (VAR_U, VAR_V, COV, GAP)
+    arguments = (*unscaled, SCALED_U, SCALED_V, SCALED_COV, SCALED_GAP, SMALL_U, SMALL_V)
+    expressions = [s.expression for s in scaled]
+    return compile_expressions(arguments, expressions, GuardedPrinter), scaled
+
+
 @lower.register
 @cache
 def _lower_dual(dual: DualActivation) -> Kappas:
-    scaled = [scale(name_determinant(e)) for e in (dual.kappa, dual.kappa_dot)]
-    unscaled = (VAR_U, VAR_V, COV, GAP)  # in exponents
-    arguments = (*unscaled, SCALED_U, SCALED_V, SCALED_COV, SCALED_GAP, SMALL_U, SMALL_V)
-    function = compile_expressions(arguments, [s.expression for s in scaled], GuardedPrinter)
+    function, scaled = scaled_function(dual)
     homogeneous = isinstance(dual.function, HalfPowers)
     exponential = any(s.expression.has(sp.exp) for s in scaled)
 

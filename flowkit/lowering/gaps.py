@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from flowkit.lowering.arctangent import upper_angle
+from flowkit.lowering.arctangent import arctangent, upper_angle
 
 Reals = Float[Array, "..."]
 
@@ -83,5 +83,12 @@ def damped_cosh(exponent: Array, x: Array) -> Array:
     return (jnp.exp(exponent + x) + jnp.exp(exponent - x)) / 2
 
 
-GUARDS = (guarded_root, guarded_inverse_root, guarded_angle, damped_sinh, damped_cosh)
+GUARDS = (
+    arctangent,
+    guarded_root,
+    guarded_inverse_root,
+    guarded_angle,
+    damped_sinh,
+    damped_cosh,
+)
 """What `GuardedPrinter` calls by name."""

@@ -110,6 +110,9 @@ class GuardedPrinter(Printer):
         y, x = (self._print(argument) for argument in expr.args)
         return f"guarded_angle({y}, {x})"
 
+    def _print_atan(self, expr):
+        return f"arctangent({self._print(expr.args[0])})"
+
     def _print_Pow(self, expr, rational=False):  # noqa: FBT002  (SymPy's signature)
         return (
             self._print_Mul(expr) if _is_root(expr) else super()._print_Pow(expr, rational=rational)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Num, Shaped
 
-from flowkit.kernels.base import check_finite
+from flowkit.kernels.checks import check_finite
 
 Number = float | int | Float[Array, ""]
 

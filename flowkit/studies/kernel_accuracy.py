@@ -10,7 +10,7 @@ import numpy as np
 from rich.progress import Progress as Bar
 
 from flowkit.kernels import AbstractKernel, FullyConnected
-from flowkit.kernels.base import check_finite
+from flowkit.kernels.checks import check_finite
 from flowkit.regression.checks import check_ridge
 from flowkit.storage.arrays import replacing
 from flowkit.studies.accuracy import accuracy_row, hits_of

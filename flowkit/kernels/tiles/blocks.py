@@ -1,0 +1,103 @@
+"""The values of one block: a few images against those in the lanes, offset by offset."""
+
+from dataclasses import replace
+from typing import NamedTuple, TypeVar, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int
+
+from flowkit.kernels.tiles.geometry import continued
+from flowkit.kernels.tiles.recursion import Grid, Images, Network, Sums
+
+Offsets = Int[Array, "offsets 2"]
+Tree = TypeVar("Tree")
+
+
+class Chosen(NamedTuple):
+    """Offsets: those at the places of an order from a first to before a last."""
+
+    order: Int[Array, " offsets"]
+    start: Int[Array, ""]
+    stop: Int[Array, ""]
+
+
+class Found(NamedTuple):
+    """Sums over tiles in float64, and how much each of them held at most, over the lanes."""
+
+    sums: Sums
+    most_blurred: Float[Array, "... offsets"]
+
+
+@final
+class Block(eqx.Module):
+    """What a block needs besides its images.
+
+    Attributes:
+        network: Its scales are in float64.
+        grid: Masks and weights in float64.
+        offsets: All that may be asked for.
+        dtype: The type of numbers in the tiles; variances are computed in float64.
+    """
+
+    network: Network
+    grid: Grid
+    offsets: Offsets
+    dtype: DTypeLike = eqx.field(static=True)
+
+    def with_dtype(self, dtype: DTypeLike) -> "Block":
+        """The same with tiles of another type."""
+        return replace(self, dtype=dtype)
+
+    def sums(
+        self,
+        rows: Float[Array, "rows height width channels"],
+        lanes: Float[Array, "lanes height width channels"],
+        chosen: Chosen,
+    ) -> Found:
+        """The sums over chosen offsets, for each row and lane."""
+        z = self._continued(lanes)
+        return lax.map(lambda image: self._add_up(self._prepared(image[None]), z, chosen), rows)
+
+    def sums_of_each(
+        self,
+        x: Float[Array, "lanes height width channels"],
+        z: Float[Array, "lanes height width channels"],
+        chosen: Chosen,
+    ) -> Found:
+        """The sums of the pairs (x[i], z[i])."""
+        return self._add_up(self._prepared(x), self._continued(z), chosen)
+
+    def _add_up(self, x: Images, z: Images, chosen: Chosen) -> Found:
+        network, grid = self._narrow(self.network), self._narrow(self.grid)
+
+        def add(n: Int[Array, ""], found: Found) -> Found:
+            tile = network.tile(x, z, grid, self.offsets[chosen.order[n]])
+            sums = jax.tree.map(lambda a, b: a + b.astype(float), found.sums, tile)
+            most = jnp.max(tile.blurred).astype(float)
+            return Found(sums, found.most_blurred.at[n].set(most))
+
+        zero = jnp.zeros(z.pixels.shape[-1])
+        none = Found(Sums(zero, zero, zero), jnp.zeros(len(self.offsets)))
+        return lax.fori_loop(chosen.start, chosen.stop, add, none)
+
+    def _prepared(self, images: Float[Array, "images height width channels"]) -> Images:
+        """Their variances, computed in float64 with the scales that the tiles have."""
+        pixels = jnp.moveaxis(jnp.moveaxis(images, 0, -1), 2, 0).astype(float)
+        rounded = jax.tree.map(
+            lambda a, b: a.astype(b.dtype), self._narrow(self.network), self.network
+        )
+        return self._narrow(rounded.prepare(pixels))
+
+    def _continued(self, images: Float[Array, "images height width channels"]) -> Images:
+        periods = (len(self.grid.inside[0]), len(self.grid.inside[1]))
+        each = jax.vmap(lambda values: continued(values, periods))
+        return jax.tree.map(each, self._prepared(images))
+
+    def _narrow(self, tree: Tree) -> Tree:
+        """With numbers of the tiles' type."""
+        is_real = lambda values: jnp.issubdtype(values.dtype, jnp.floating)
+        return jax.tree.map(lambda a: a.astype(self.dtype) if is_real(a) else a, tree)

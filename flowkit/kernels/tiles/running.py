@@ -1,0 +1,158 @@
+"""The blocks of a Gram matrix on all cores: one CPU device, a thread for each core."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from flowkit.kernels.convolutions import Pair
+from flowkit.kernels.tiles.blocks import Block, Chosen, Found
+from flowkit.kernels.tiles.planning import Part, Plan
+
+Images = Float[np.ndarray, "..."]
+Order = Int[np.ndarray, " offsets"]
+Program = Callable[[Block, Array, Array, Chosen], Found]
+
+MOST_BLURRED = 5e-4  # share of a pair's entries; each may be wrong by 3e-4 of its size
+
+_OPTIONS = {
+    # Otherwise XLA would cut every small loop into tasks of its own; the blocks keep cores busy.
+    "xla_disable_hlo_passes": "cpu-parallel-task-assigner",
+    # Whole vectors where a core has AVX-512: XLA's own choice is half of them.
+    "xla_cpu_prefer_vector_width": 512,
+}
+_compiled = partial(jax.jit, compiler_options=_OPTIONS)
+_all_pairs, _each_pair = _compiled(Block.sums), _compiled(Block.sums_of_each)
+
+
+class Values(NamedTuple):
+    """`recursion.Sums` of many pairs, on the host."""
+
+    nngp: Float[np.ndarray, "..."]
+    theta: Float[np.ndarray, "..."]
+
+
+@contextmanager
+def double_on_cpu() -> Iterator[None]:
+    """float64 and a CPU, whatever the user has set; for one thread."""
+    with jax.enable_x64(new_val=True), jax.default_device(jax.devices("cpu")[0]):
+        yield
+
+
+def sums_of_all(block: Block, cut: Plan, x: Images, z: Images) -> Values:
+    """The sums of all pairs that the plan holds, 0 elsewhere."""
+    total = Values(*(np.zeros((len(x), len(z))) for _ in Values._fields))
+    for part, values in _run(_all_pairs, block, cut, x, z):
+        rows, lanes = (slice(*ends) for ends in part)
+        height, width = (last - first for first, last in part)
+        for whole, found in zip(total, values, strict=True):
+            whole[rows, lanes] = found[:height, :width]
+    return total
+
+
+def sums_of_each(block: Block, cut: Plan, x: Images, z: Images) -> Values:
+    """The sums of the pairs (x[i], z[i]); the rows of the plan do not matter."""
+    total = Values(*(np.zeros(len(z)) for _ in Values._fields))
+    for part, values in _run(_each_pair, block, cut, x, z):
+        first, last = part.lanes
+        for whole, found in zip(total, values, strict=True):
+            whole[first:last] = found[: last - first]
+    return total
+
+
+def _run(
+    program: Program, block: Block, cut: Plan, x: Images, z: Images
+) -> Iterator[tuple[Part, Values]]:
+    """The sums of all parts; XLA holds no lock of Python's while it computes."""
+
+    def loaded(part: Part) -> Callable[[Block, Chosen], Found]:
+        lanes = _filled(z, part.lanes, cut.lanes)
+        same = program is _each_pair
+        rows = _filled(x, *((part.lanes, cut.lanes) if same else (part.rows, cut.rows)))
+        return lambda block, chosen: program(block, rows, lanes, chosen)
+
+    def task(part: Part) -> Values:
+        with double_on_cpu():
+            return _all_tiles(block, loaded(part))
+
+    _compile(block, loaded(cut.parts[0]))
+    pool = ThreadPoolExecutor(max_workers=cores())
+    try:
+        futures = deque((part, pool.submit(task, part)) for part in cut.parts)
+        while futures:
+            part, future = futures.popleft()  # and forget its values
+            yield part, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def cores() -> int:
+    """How many this process may use; systems that do not say so are taken to give all."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
+def _compile(block: Block, program: Callable[[Block, Chosen], Found]) -> None:
+    """Compile what the threads will run, before all of them would do so."""
+    nothing = Chosen(jnp.arange(len(block.offsets)), jnp.asarray(0), jnp.asarray(0))
+    for each in {block.dtype: block, np.dtype(np.float64): block.with_dtype(np.float64)}.values():
+        program(each, nothing)
+
+
+def _all_tiles(block: Block, program: Callable[[Block, Chosen], Found]) -> Values:
+    """The sums over all offsets: in float32 that of zero, where angles vanish, in float64.
+
+    So are others where too many angles are blurred, as between patches without contrast.
+    """
+    count, wide = len(block.offsets), block.with_dtype(np.float64)
+
+    def run(block: Block, order: Order, start: int, stop: int) -> Found:
+        chosen = Chosen(jnp.asarray(order), jnp.asarray(start), jnp.asarray(stop))
+        return jax.tree.map(np.asarray, program(block, chosen))
+
+    straight = np.arange(count)
+    if block.dtype == np.float64:
+        return _values(run(block, straight, 0, count))
+    total = _values(run(wide, straight, 0, 1))
+    if count == 1:
+        return total
+    found = run(block, straight, 1, count)
+    total = _add(total, _values(found))
+    whole = np.prod([np.sum(weights) for weights in block.grid.weights])
+    order, stop = _blurred(found, MOST_BLURRED * whole)
+    if stop:
+        before, after = (_values(run(b, order, 0, stop)) for b in (block, wide))
+        total = _add(total, _add(after, before, sign=-1))
+    return total
+
+
+def _blurred(found: Found, limit: float) -> tuple[Order, int]:
+    """Offsets, the most blurred first, and how many leave no more than the limit."""
+    most = found.most_blurred.reshape(-1, found.most_blurred.shape[-1]).max(axis=0)
+    order = np.argsort(-most)
+    if np.max(found.sums.blurred) <= limit:
+        return order, 0
+    left = np.cumsum(most[order][::-1])[::-1]
+    return order, int(np.sum(left > limit))
+
+
+def _values(found: Found) -> Values:
+    return Values(np.asarray(found.sums.nngp), np.asarray(found.sums.theta))
+
+
+def _add(a: Values, b: Values, sign: int = 1) -> Values:
+    return Values(a.nngp + sign * b.nngp, a.theta + sign * b.theta)
+
+
+def _filled(images: Images, ends: Pair, count: int) -> Float[Array, "..."]:
+    """Images from a first to before a last, the last one repeated as often as it takes."""
+    places = np.minimum(np.arange(ends[0], ends[0] + count), ends[1] - 1)
+    return jnp.asarray(images[places], float)
