@@ -20,7 +20,8 @@ import numpy as np
 from rich.console import Console
 from transcription import compiled_gap_kernel
 
-from flowkit.kernels import Convolutional, LocalAverage, tiled_gram
+from flowkit.kernels import Convolutional, LocalAverage
+from flowkit.kernels.tiles import tiled_gram
 from flowkit.kernels.tiles.running import cores
 
 DEPTH, SIDE, CHANNELS = 11, 32, 3

@@ -5,16 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flowkit.kernels import (
-    Convolutional,
-    FlipAveraged,
-    LocalAverage,
-    UnitDiagonal,
-    tiled_gram,
-)
+from flowkit.kernels import Convolutional, FlipAveraged, LocalAverage, UnitDiagonal
 from flowkit.kernels.base import pairwise_gram
 from flowkit.kernels.checks import KINDS
-from flowkit.kernels.tiles import can_tile, gram, planning, registration, running
+from flowkit.kernels.tiles import can_tile, gram, planning, registration, running, tiled_gram
 from flowkit.kernels.tiles.blocks import Chosen
 
 ROUNDING = 1e-12  # relative to the largest entry
@@ -206,6 +200,18 @@ def test_gram_matrices_of_images_that_are_alike_are_positive_semidefinite():
         gram = tiled_gram(Convolutional(5, readout=readout), x.astype(float))
         values = np.linalg.eigvalsh(gram)
         assert values[0] > -SMALLEST * values[-1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_and_to_rounding_where_gram_takes_tiles(kind, taken):
+    x, kernel = alike().astype(float), Convolutional(4, readout="flatten")
+    gram = np.asarray(kernel.gram(x, kind=kind))
+    assert taken
+    np.testing.assert_allclose(gram, pairwise_gram(kernel, jnp.asarray(x), None, kind), rtol=1e-13)
+    np.testing.assert_array_equal(gram, gram.T)
+    values = np.linalg.eigvalsh(gram)
+    assert values[0] > -len(x) * np.finfo(float).eps * values[-1]
+    np.testing.assert_allclose(kernel.gram(x[3:], x, kind=kind), gram[3:], rtol=1e-13)
 
 
 def test_a_thread_needs_little_memory():

@@ -37,7 +37,7 @@ def tiled_gram(
     *,
     kind: Kinds = "ntk",
     symmetric: bool = False,
-) -> Float[np.ndarray, "*kinds x z"]:
+) -> Float[np.ndarray, "..."]:
     """Kernel values of all pairs.
 
     Args:
@@ -57,7 +57,7 @@ def tiled_gram(
     return _of_kind(kind, _grams(kernel, x, z, tangent=kind != "nngp", symmetric=symmetric))
 
 
-def _of_kind(kind: Kinds, grams: Grams) -> Float[np.ndarray, "*kinds ..."]:
+def _of_kind(kind: Kinds, grams: Grams) -> Float[np.ndarray, "..."]:
     return np.stack(grams) if kind == "both" else getattr(grams, kind)
 
 

@@ -8,7 +8,7 @@ The maths of one pair knows such angles (`flowkit.kernels.angles`).
 import numpy as np
 from jaxtyping import Float, Int
 
-NEAR = 1e-10  # of 1 - |cosine|: above, tiles know an angle to 1e-11 of a radian
+NEAR = 1e-6  # of 1 - |cosine|: above, tiles know an angle to 1e-13 of a radian
 PARALLEL = 1e-30  # below, its angle is rounding of the images
 
 Rows = Float[np.ndarray, "x *axes"]
