@@ -8,7 +8,7 @@ from flowkit.kernels.convolutions import Pair
 TILE_BYTES = 2**17  # of one array of a tile: a few of them share a core's second cache
 FEWEST_LANES = 16  # a vector of float32 where it is longest
 MOST_ENTRIES = 2**28  # positions, layers and pairs of one block: about half a second
-MOST_ROWS = 64
+MOST_ROWS = 128
 
 
 class Part(NamedTuple):
