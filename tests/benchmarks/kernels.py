@@ -161,15 +161,20 @@ def _peak() -> float:
 
 
 def digits() -> None:
-    """All 1,797 digits of 8 x 8, GAP at depth 5."""
+    """All 1,797 digits of 8 x 8, GAP at depth 5; the last 797 predicted from the first 1,000."""
     from sklearn.datasets import load_digits
 
-    x = load_digits().images[..., None].astype("float32") / 16
+    data = load_digits()
+    x = data.images[..., None].astype("float32") / 16
     began, before = time.perf_counter(), _cpu_seconds()
-    tiled_gram(Convolutional(5), x)
+    gram = tiled_gram(Convolutional(5), x).astype(float)
     wall = time.perf_counter() - began
     show("digits, 1,797 x 1,797, depth 5", 1797 * 1798 // 2, Cost(_cpu_seconds() - before, wall))
-    console.print(f"    {wall:.0f} s in all, compilation included")
+    targets = np.eye(10)[data.target[:1000]] - 0.1
+    ridge = 1e-6 * np.trace(gram[:1000, :1000]) / 1000
+    solved = np.linalg.solve(gram[:1000, :1000] + ridge * np.eye(1000), targets)
+    right = np.mean(np.argmax(gram[1000:, :1000] @ solved, axis=1) == data.target[1000:])
+    console.print(f"    {wall:.0f} s in all, compilation included; {right:.1%} of 797 are right")
 
 
 PARTS = {

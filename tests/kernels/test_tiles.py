@@ -55,7 +55,29 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS.keys())
+LONG = {
+    "gap, ends",
+    "depth 2",
+    "wide averages, circular",
+    "1 x 3, circular",
+    "filters beyond the image",
+    "filters beyond the image, circular",
+    "leaky",
+    "biases",
+    "neural-tangents",
+    "no dense layer",
+    "absolute",
+    "gelu",
+}
+
+
+def cases(table, long):
+    """The entries of a table, those that are not for every run marked."""
+    slow = lambda name: (pytest.mark.slow,) if name in long else ()
+    return [pytest.param(value, marks=slow(name), id=name) for name, value in table.items()]
+
+
+@pytest.mark.parametrize("options", cases(NETWORKS, LONG))
 def test_tiles_agree_with_the_maths_of_one_pair(options):
     x, z = images(2), images(3, seed=1)
     assert_tiles_agree(Convolutional(**options), x, z)
@@ -75,7 +97,10 @@ def test_one_kind_alone_has_the_values_of_both(kind):
     np.testing.assert_allclose(alone, both[KINDS.index(kind)], rtol=1e-14)
 
 
-@pytest.mark.parametrize("counts", [(1, 1), (3, 40), (40, 3), (37, None)], ids=str)
+COUNTS = {str(counts): counts for counts in [(1, 1), (3, 40), (40, 3), (37, None)]}
+
+
+@pytest.mark.parametrize("counts", cases(COUNTS, {"(1, 1)", "(3, 40)"}))
 def test_blocks_of_any_number_of_images_fit_together(counts, monkeypatch):
     monkeypatch.setattr(planning, "TILE_BYTES", 1)  # blocks of 16 lanes
     monkeypatch.setattr(planning, "MOST_ROWS", 5)
@@ -141,7 +166,7 @@ WRAPPED = {
 }
 
 
-@pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED.keys())
+@pytest.mark.parametrize("wrap", cases(WRAPPED, {"unit diagonal", "flips", "flips of directions"}))
 def test_wrapped_kernels_take_the_tiles_too(wrap, taken):
     x, z = jnp.asarray(images(3)), jnp.asarray(images(2, seed=1))
     kernel = wrap(Convolutional(3))
@@ -162,7 +187,10 @@ def alike():
     return np.concatenate([x, x[:1], 2 * x[:1], near, -x[1:2]]).astype(np.float32)
 
 
-@pytest.mark.parametrize("readout", ["gap", "flatten", LocalAverage(1)], ids=str)
+READOUTS = {"gap": "gap", "flatten": "flatten", "local averages": LocalAverage(1)}
+
+
+@pytest.mark.parametrize("readout", cases(READOUTS, {"local averages"}))
 def test_float32_is_exact_where_images_are_alike(readout):
     x, kernel = alike(), Convolutional(5, readout=readout, train_ends=True)
     single, double = (tiled_gram(kernel, a, kind="both") for a in (x, x.astype(float)))

@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeVar, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
@@ -26,10 +27,10 @@ class Chosen(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Sums over tiles in float64, and how much each of them held at most, over the lanes."""
+    """Sums over the chosen tiles, in float64, and in float32 those of each tile by itself."""
 
-    sums: Sums
-    most_blurred: Float[Array, "... offsets"]
+    total: Sums
+    each: Sums
 
 
 @final
@@ -76,12 +77,15 @@ class Block(eqx.Module):
 
         def add(n: Int[Array, ""], found: Found) -> Found:
             tile = network.tile(x, z, grid, self.offsets[chosen.order[n]])
-            sums = jax.tree.map(lambda a, b: a + b.astype(float), found.sums, tile)
-            most = jnp.max(tile.blurred).astype(float)
-            return Found(sums, found.most_blurred.at[n].set(most))
+            total = jax.tree.map(lambda a, b: a + b.astype(float), found.total, tile)
+            if self.dtype == np.float64:
+                return Found(total, found.each)
+            return Found(total, jax.tree.map(lambda a, b: a.at[n].set(b), found.each, tile))
 
-        zero = jnp.zeros(z.pixels.shape[-1])
-        none = Found(Sums(zero, zero, zero), jnp.zeros(len(self.offsets)))
+        lanes, count = z.pixels.shape[-1], len(self.offsets)
+        kept = 0 if self.dtype == np.float64 else count  # nothing is ever taken back from float64
+        zeros = lambda shape, dtype: Sums(*(jnp.zeros(shape, dtype) for _ in Sums._fields))
+        none = Found(zeros(lanes, float), zeros((kept, lanes), self.dtype))
         return lax.fori_loop(chosen.start, chosen.stop, add, none)
 
     def _prepared(self, images: Float[Array, "images height width channels"]) -> Images:
@@ -94,7 +98,8 @@ class Block(eqx.Module):
 
     def _continued(self, images: Float[Array, "images height width channels"]) -> Images:
         periods = (len(self.grid.inside[0]), len(self.grid.inside[1]))
-        each = jax.vmap(lambda values: continued(values, periods))
+        moves = len(self.offsets) > 1
+        each = jax.vmap(lambda values: continued(values, periods) if moves else values)
         return jax.tree.map(each, self._prepared(images))
 
     def _narrow(self, tree: Tree) -> Tree:

@@ -7,8 +7,9 @@ from flowkit.kernels.convolutions import Pair
 
 TILE_BYTES = 2**17  # of one array of a tile: a few of them share a core's second cache
 FEWEST_LANES = 16  # a vector of float32 where it is longest
+MOST_LANES = 128  # half of those on the diagonal of a symmetric matrix are computed in vain
 MOST_ENTRIES = 2**28  # positions, layers and pairs of one block: about half a second
-MOST_ROWS = 64
+MOST_ROWS = 128
 
 
 class Part(NamedTuple):
@@ -50,7 +51,7 @@ def plan(
     """
     rows, columns = count
     positions = shape[0] * shape[1]
-    most = max(FEWEST_LANES, TILE_BYTES // (itemsize * positions))
+    most = min(MOST_LANES, max(FEWEST_LANES, TILE_BYTES // (itemsize * positions)))
     blocks = -(-columns // most)
     lanes = _multiple(-(-columns // blocks), FEWEST_LANES)
     work = offsets * positions * layers * lanes

@@ -125,27 +125,37 @@ def _all_tiles(block: Block, program: Callable[[Block, Chosen], Found]) -> Value
     if count == 1:
         return total
     found = run(block, straight, 1, count)
-    total = _add(total, _values(found))
     whole = np.prod([np.sum(weights) for weights in block.grid.weights])
-    order, stop = _blurred(found, MOST_BLURRED * whole)
-    if stop:
-        before, after = (_values(run(b, order, 0, stop)) for b in (block, wide))
-        total = _add(total, _add(after, before, sign=-1))
+    blurred = _blurred(found, MOST_BLURRED * whole)
+    total = _add(total, _values(found))
+    if len(blurred):
+        order = np.resize(blurred, count)
+        total = _add(total, _values(run(wide, order, 0, len(blurred))))
+        total = _add(total, _sums_at(found, blurred), sign=-1)
     return total
 
 
-def _blurred(found: Found, limit: float) -> tuple[Order, int]:
-    """Offsets, the most blurred first, and how many leave no more than the limit."""
-    most = found.most_blurred.reshape(-1, found.most_blurred.shape[-1]).max(axis=0)
-    order = np.argsort(-most)
-    if np.max(found.sums.blurred) <= limit:
-        return order, 0
+def _blurred(found: Found, limit: float) -> Order:
+    """The most blurred offsets, so many that the others hold no more than the limit."""
+    if np.max(found.total.blurred) <= limit:
+        return np.zeros(0, int)
+    each = found.each.blurred
+    most = np.max(each.reshape(-1, *each.shape[-2:]), axis=(0, 2))
+    order = np.argsort(-most, kind="stable")
     left = np.cumsum(most[order][::-1])[::-1]
-    return order, int(np.sum(left > limit))
+    return order[: int(np.sum(left > limit))]
+
+
+def _sums_at(found: Found, offsets: Order) -> Values:
+    """What the tiles of some offsets have given."""
+    nngp, theta = (
+        np.asarray(values)[..., offsets, :].sum(axis=-2, dtype=float) for values in found.each[:2]
+    )
+    return Values(nngp, theta)
 
 
 def _values(found: Found) -> Values:
-    return Values(np.asarray(found.sums.nngp), np.asarray(found.sums.theta))
+    return Values(np.asarray(found.total.nngp), np.asarray(found.total.theta))
 
 
 def _add(a: Values, b: Values, sign: int = 1) -> Values:
