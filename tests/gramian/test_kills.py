@@ -17,8 +17,8 @@ POINTS, TILE, KILLS = 240, 12, 20  # 210 tiles of some 20 milliseconds each
 LONGEST = 0.15  # seconds from the first new tile to the kill
 
 # Starting Python and importing JAX would take most of the time: one process does that, and forks,
-# before JAX has any thread, a child for each line that it reads. A new file takes 10 ms to come into
-# its place there, as on a slow file system, so that many kills come in the middle of a write.
+# before JAX has any thread, a child for each line that it reads. There a new file takes 10 ms to
+# come into its place, as on a slow file system: many kills come in the middle of a write.
 LAUNCHER = f"""
 import os, sys, time, warnings
 from pathlib import Path
