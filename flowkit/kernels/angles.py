@@ -36,6 +36,12 @@ def has_angle(activation: Activation) -> bool:
     return float(function.right) != 0 or float(function.left) != 0
 
 
+def has_jump(activation: Activation) -> bool:
+    """Whether it is a jump at 0, whose covariances depend on an angle as it is."""
+    function = dual(activation).function
+    return isinstance(function, HalfPowers) and function.degree == 0
+
+
 def squared_sine(apart: Values) -> Values:
     """1 - correlation^2 from v = 1 - |correlation|."""
     return apart * (2 - apart)

@@ -12,8 +12,6 @@ from flowkit.kernels.tiles import can_tile, gram, planning, registration, runnin
 from flowkit.kernels.tiles.blocks import Chosen
 
 ROUNDING = 1e-12  # relative to the largest entry
-SINGLE = 5e-7  # relative error of float32, every entry
-SMALLEST = 1e-8  # negative eigenvalue in float64, relative to the largest one
 
 SHAPE = (5, 4, 2)
 
@@ -114,20 +112,6 @@ def test_a_gram_matrix_is_exactly_symmetric():
     np.testing.assert_array_equal(nngp, nngp.T)
 
 
-@pytest.fixture
-def taken(monkeypatch):
-    """The calls of the tiles out of `gram`, whatever its size."""
-    calls = []
-
-    def counted(*arguments, **options):
-        calls.append(options)
-        return tiled_gram(*arguments, **options)
-
-    monkeypatch.setattr(registration, "tiled_gram", counted)
-    monkeypatch.setattr(registration, "LEAST_WORK", 1)
-    return calls
-
-
 def test_gram_takes_the_tiles_by_itself(taken):
     x, z = images(2), images(3, seed=1)
     kernel = Convolutional(3)
@@ -177,69 +161,6 @@ def test_wrapped_kernels_take_the_tiles_too(wrap, taken):
     expected = kernel._values(x, x, index, index, "ntk")
     np.testing.assert_allclose(kernel.diagonal(x), expected, rtol=ROUNDING)
     assert taken
-
-
-def alike():
-    """Images, some repeated, scaled, or moved by 1e-8 to 1e-3 of their size; constant ones."""
-    x = images(3, (6, 6, 2))
-    noise = images(6, (6, 6, 2), seed=2)
-    near = x[:1] + np.geomspace(1e-8, 1e-3, 6)[:, None, None, None] * noise
-    return np.concatenate([x, x[:1], 2 * x[:1], near, -x[1:2]]).astype(np.float32)
-
-
-READOUTS = {"gap": "gap", "flatten": "flatten", "local averages": LocalAverage(1)}
-
-
-@pytest.mark.parametrize("readout", cases(READOUTS, {"local averages"}))
-def test_float32_is_exact_where_images_are_alike(readout):
-    x, kernel = alike(), Convolutional(5, readout=readout, train_ends=True)
-    single, double = (tiled_gram(kernel, a, kind="both") for a in (x, x.astype(float)))
-    for found, expected in zip(single, double, strict=True):
-        assert found.dtype == np.float32
-        np.testing.assert_allclose(found, expected, rtol=SINGLE)
-
-
-def test_float32_needs_no_setting_of_users():
-    x = alike()
-    expected = tiled_gram(Convolutional(4), x)
-    with jax.enable_x64(new_val=False):
-        found = tiled_gram(Convolutional(4), x)
-    np.testing.assert_array_equal(found, expected)
-
-
-def test_angles_that_blur_at_other_offsets_are_computed_in_float64():
-    """Patches of little contrast are nearly parallel at every offset, not only at zero."""
-    noise = images(4, (6, 6, 2), seed=4)
-    x = (1 + np.geomspace(1e-4, 1e-2, 4)[:, None, None, None] * noise).astype(np.float32)
-    kernel = Convolutional(5)
-    expected = tiled_gram(kernel, x.astype(float))
-    np.testing.assert_allclose(tiled_gram(kernel, x), expected, rtol=SINGLE)
-
-
-def test_float32_alone_would_blur_them(monkeypatch):
-    monkeypatch.setattr(running, "MOST_BLURRED", 1.0)
-    with pytest.raises(AssertionError):
-        test_angles_that_blur_at_other_offsets_are_computed_in_float64()
-
-
-def test_gram_matrices_of_images_that_are_alike_are_positive_semidefinite():
-    x = alike()
-    for readout in ("gap", "flatten"):
-        gram = tiled_gram(Convolutional(5, readout=readout), x.astype(float))
-        values = np.linalg.eigvalsh(gram)
-        assert values[0] > -SMALLEST * values[-1]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_and_to_rounding_where_gram_takes_tiles(kind, taken):
-    x, kernel = alike().astype(float), Convolutional(4, readout="flatten")
-    gram = np.asarray(kernel.gram(x, kind=kind))
-    assert taken
-    np.testing.assert_allclose(gram, pairwise_gram(kernel, jnp.asarray(x), None, kind), rtol=1e-13)
-    np.testing.assert_array_equal(gram, gram.T)
-    values = np.linalg.eigvalsh(gram)
-    assert values[0] > -len(x) * np.finfo(float).eps * values[-1]
-    np.testing.assert_allclose(kernel.gram(x[3:], x, kind=kind), gram[3:], rtol=1e-13)
 
 
 def test_a_thread_needs_little_memory():

@@ -67,23 +67,23 @@ def _grams(
     symmetric, z = symmetric or z is None, x if z is None else z
     if len(z) < len(x):  # the lanes are to be full
         return Grams(*(m.T for m in _grams(kernel, z, x, tangent=tangent, symmetric=False)))
-    with double_on_cpu():
+    with double_on_cpu(), np.errstate(over="ignore", invalid="ignore"):
         block, unit = _block(kernel, x.shape[1:], x.dtype, tangent=tangent)
         cut = _plan(block, x, z, triangle=symmetric)
         found = _read_out(kernel, x.shape[1:3], unit, sums_of_all(block, cut, x, z))
-    finish = _mirrored if symmetric else np.asarray
-    return Grams(*(finish(values).astype(x.dtype) for values in found))
+        finish = _mirrored if symmetric else np.asarray
+        return Grams(*(finish(values).astype(x.dtype) for values in found))
 
 
 def tiled_pairs(
     kernel: Convolutional, x: Rows, z: Rows, *, kind: Kinds = "ntk"
 ) -> Float[np.ndarray, "*kinds x"]:
     """The values K(x[i], z[i]), for arguments like those of `tiled_gram`."""
-    with double_on_cpu():
+    with double_on_cpu(), np.errstate(over="ignore", invalid="ignore"):
         block, unit = _block(kernel, x.shape[1:], x.dtype, tangent=kind != "nngp")
         cut = _plan(block, x[:1], z, triangle=False)
         found = _read_out(kernel, x.shape[1:3], unit, sums_of_each(block, cut, x, z))
-    return _of_kind(kind, found).astype(x.dtype)
+        return _of_kind(kind, found).astype(x.dtype)
 
 
 def _block(

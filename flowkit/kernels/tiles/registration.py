@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from flowkit.kernels.angles import has_angle
+from flowkit.kernels.angles import has_angle, has_jump
 from flowkit.kernels.base import fast_gram, fast_pairs
 from flowkit.kernels.checks import Kinds
 from flowkit.kernels.convolutional import Convolutional
 from flowkit.kernels.tiles.gram import can_tile, tiled_gram, tiled_pairs
-from flowkit.kernels.tiles.parallel import nearly_parallel
+from flowkit.kernels.tiles.parallel import each_nearly_parallel, nearly_parallel, not_finite
 
 # Pairs of positions over all pairs of images: below, compiling the tiles takes longer than they
 # save.
@@ -31,26 +31,58 @@ def _(
         return None
     on_host = np.asarray(x), np.asarray(z)
     found = tiled_gram(kernel, *on_host, kind=kind, symmetric=symmetric)
-    if x.dtype == jnp.float64 and has_angle(kernel.activation):
-        rows, columns = nearly_parallel(*on_host, symmetric=symmetric)
-        if len(rows):
-            found[..., rows, columns] = kernel._values(x, z, rows, columns, kind)
-            if symmetric:
-                found[..., columns, rows] = found[..., rows, columns]
-    return _given_back(found, x)
+    rows, columns = np.nonzero(not_finite(found))
+    if _has_blurred_angles(kernel, x):
+        near = nearly_parallel(*on_host, symmetric=symmetric)
+        rows, columns = (np.append(a, b) for a, b in zip((rows, columns), near, strict=True))
+    if len(rows):
+        found[..., rows, columns] = _values_of(kernel, x, z, rows, columns, kind)
+        if symmetric:
+            found[..., columns, rows] = found[..., rows, columns]
+    return jnp.asarray(found, device=x.sharding)
 
 
 @fast_pairs.register
 def _(kernel: Convolutional, x: Rows, z: Rows, kind: Kinds) -> Float[Array, "*kinds x"] | None:
     if not _is_worth_it(kernel, x, z, pairs=len(x)):
         return None
-    found = tiled_pairs(kernel, np.asarray(x), np.asarray(z), kind=kind)
-    return _given_back(found, x)
+    on_host = np.asarray(x), np.asarray(z)
+    found = tiled_pairs(kernel, *on_host, kind=kind)
+    (places,) = np.nonzero(not_finite(found[..., None, :])[0])
+    if _has_blurred_angles(kernel, x):
+        places = np.append(places, each_nearly_parallel(*on_host))
+    if len(places):
+        found[..., places] = _values_of(kernel, x, z, places, places, kind)
+    return jnp.asarray(found, device=x.sharding)
+
+
+def _has_blurred_angles(kernel: Convolutional, x: Rows) -> bool:
+    """Whether tiles in the type of x leave out angles that its numbers can tell from 0."""
+    return x.dtype == jnp.float64 and has_angle(kernel.activation)
+
+
+def _values_of(
+    kernel: Convolutional,
+    x: Rows,
+    z: Columns,
+    rows: Int[np.ndarray, " pairs"],
+    columns: Int[np.ndarray, " pairs"],
+    kind: Kinds,
+) -> Float[np.ndarray, "*kinds pairs"]:
+    """Values by the maths of one pair; a power of two of them, so that few programs are compiled.
+
+    What overflows has rules of its own there.
+    """
+    size = 1 << (len(rows) - 1).bit_length()
+    values = kernel._values(x, z, np.resize(rows, size), np.resize(columns, size), kind)
+    return np.asarray(values)[..., : len(rows)]
 
 
 def _is_worth_it(kernel: Convolutional, x: Rows, z: Columns, *, pairs: int) -> bool:
     """Whether tiles save time, and the arrays are numbers in the memory of one CPU device."""
     if not can_tile(kernel) or x.dtype not in (jnp.float32, jnp.float64):
+        return False
+    if x.dtype == jnp.float32 and has_jump(kernel.activation):  # an angle itself, not its square
         return False
     arrays = [leaf for leaf in jax.tree.leaves((kernel, x, z)) if isinstance(leaf, jax.Array)]
     if any(isinstance(array, Tracer) for array in arrays):
@@ -59,8 +91,3 @@ def _is_worth_it(kernel: Convolutional, x: Rows, z: Columns, *, pairs: int) -> b
     if len(places) != 1 or places.pop().platform != "cpu":
         return False
     return pairs * math.prod(x.shape[1:3]) ** 2 >= LEAST_WORK
-
-
-def _given_back(found: Float[np.ndarray, "..."], x: Rows) -> Float[Array, "..."] | None:
-    """Where the images are; None where numbers overflow, which has rules of its own."""
-    return jnp.asarray(found, device=x.sharding) if np.isfinite(found).all() else None

@@ -80,7 +80,7 @@ def _run(
         return lambda block, chosen: program(block, rows, lanes, chosen)
 
     def task(part: Part) -> Values:
-        with double_on_cpu():
+        with double_on_cpu(), np.errstate(over="ignore", invalid="ignore"):
             return _all_tiles(block, loaded(part))
 
     _compile(block, loaded(cut.parts[0]))
