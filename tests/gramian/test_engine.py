@@ -56,8 +56,10 @@ def test_both_kinds_come_in_one_pass(x, z, tmp_path, stored):
 
 @pytest.mark.parametrize(
     ("kernel", "shape"),
-    [(UnitDiagonal(KERNEL), (3,)), (FlipAveraged(Convolutional(2)), (2, 3, 1))],
-    ids=["unit diagonal", "flips"],
+    [
+        pytest.param(UnitDiagonal(KERNEL), (3,), id="unit diagonal"),
+        pytest.param(FlipAveraged(Convolutional(2)), (2, 3, 1), id="flips", marks=pytest.mark.slow),
+    ],
 )
 def test_a_kernel_gives_both_kinds_in_one_pass(kernel, shape):
     x, z = (np.random.default_rng(i).normal(size=(n, *shape)) for i, n in ((0, 3), (1, 2)))

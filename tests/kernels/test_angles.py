@@ -219,7 +219,10 @@ def exact_cntk(depth, x, z):
     return mpmath.fsum(theta.values()) / len(places) ** 2
 
 
-@pytest.mark.parametrize("distance", [1e-13, 1e-10, 3e-8, 1e-6, 1e-2])
+@pytest.mark.parametrize(
+    "distance",
+    [pytest.param(d, marks=pytest.mark.slow) for d in (1e-13, 1e-10, 1e-6)] + [3e-8, 1e-2],
+)
 def test_kernels_of_nearly_parallel_images_and_their_slopes_are_exact(distance):
     x, d, direction = np.random.default_rng(1).standard_normal((3, 2, 2, 2))
     z = 3 * (x + distance * d)

@@ -19,7 +19,13 @@ KERNELS = {
     "gap": (lambda: Convolutional(3), (3, 2, 2)),
     "flatten": (lambda: Convolutional(3, readout="flatten"), (3, 2, 2)),
 }
-every_kernel = pytest.mark.parametrize(("make", "shape"), KERNELS.values(), ids=KERNELS.keys())
+every_kernel = pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        pytest.param(*case, id=name, marks=pytest.mark.slow if name == "flatten" else ())
+        for name, case in KERNELS.items()
+    ],
+)
 every_kind = pytest.mark.parametrize("kind", ["ntk", "nngp"])
 
 

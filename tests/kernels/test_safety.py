@@ -92,7 +92,7 @@ def degenerate(shape):
     )
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [pytest.param(np.float32, marks=pytest.mark.slow), np.float64])
 @pytest.mark.parametrize(
     "kernel",
     [
@@ -121,6 +121,7 @@ def test_single_precision_survives_any_scale(activation, scale):
     np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6 * expected.max())
 
 
+@pytest.mark.slow
 def test_large_images_and_biases_survive_in_single_precision():
     x = np.array(inputs(2, (3, 3, 1))) * 1e12
     x[0] /= 1e24  # next to its bias nothing is left of it
@@ -150,7 +151,7 @@ def test_no_activation_gives_nan(activation, dtype):
 @pytest.mark.parametrize(
     "activation",
     [
-        pytest.param(name, marks=() if name in ("relu", "gelu", "exp") else pytest.mark.slow)
+        pytest.param(name, marks=() if name in ("exp",) else pytest.mark.slow)
         for name in ACTIVATIONS
         if name not in ("step", "sign")
     ],

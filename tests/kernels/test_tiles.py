@@ -98,7 +98,7 @@ def test_one_kind_alone_has_the_values_of_both(kind):
 COUNTS = {str(counts): counts for counts in [(1, 1), (3, 40), (40, 3), (37, None)]}
 
 
-@pytest.mark.parametrize("counts", cases(COUNTS, {"(1, 1)", "(3, 40)"}))
+@pytest.mark.parametrize("counts", cases(COUNTS, {"(3, 40)", "(37, None)"}))
 def test_blocks_of_any_number_of_images_fit_together(counts, monkeypatch):
     monkeypatch.setattr(planning, "TILE_BYTES", 1)  # blocks of 16 lanes
     monkeypatch.setattr(planning, "MOST_ROWS", 5)
@@ -128,6 +128,7 @@ def test_small_matrices_are_not_worth_compiling(monkeypatch):
     Convolutional(3).gram(images(2))
 
 
+@pytest.mark.slow
 def test_traced_grams_are_compiled_whole_and_differentiable(taken):
     x = jnp.asarray(images(2, (3, 3, 1)))
     total = lambda variance, x: jnp.sum(Convolutional(3, weight_variance=variance).gram(x))
@@ -150,7 +151,7 @@ WRAPPED = {
 }
 
 
-@pytest.mark.parametrize("wrap", cases(WRAPPED, {"unit diagonal", "flips", "flips of directions"}))
+@pytest.mark.parametrize("wrap", cases(WRAPPED, {"unit diagonal", "both", "flips of directions"}))
 def test_wrapped_kernels_take_the_tiles_too(wrap, taken):
     x, z = jnp.asarray(images(3)), jnp.asarray(images(2, seed=1))
     kernel = wrap(Convolutional(3))

@@ -67,6 +67,7 @@ def test_the_table_is_exact_regression_next_to_published_numbers(folder, tmp_pat
             assert row["off_by"] == pytest.approx(row["accuracy"] - published)
 
 
+@pytest.mark.slow
 def test_small_training_sets_are_equal_per_class_and_averaged(folder, tmp_path):
     settings = _settings(train=(10, 20), draws=2, depths=(3,), seed=3)
     study = run_study("cntk-small", settings, out=tmp_path, data=folder)
