@@ -219,7 +219,7 @@ CONTRACTS = {
     "regressor": NTKRegressor(),
     "classifier": NTKClassifier(),
     "stopped": NTKClassifier(ridge=1e-2, t=50.0),
-    "convolutional": CNTKClassifier(image_shape=(1, -1, 1)),
+    "convolutional": CNTKClassifier(depth=2, readout="flatten", image_shape=(1, -1, 1)),
 }
 
 
