@@ -1,11 +1,7 @@
 """What a store keeps: nothing corrupt, nothing twice, and no other matrix than its own."""
 
-import json
-import sys
 from typing import Any
 
-import dask.array
-import jax
 import numpy as np
 import pytest
 import zarr
@@ -13,7 +9,6 @@ from gramian.plain import Plain
 
 import flowkit as fk
 from flowkit.gramian import open_gram
-from flowkit.gramian.descriptions import describe_kernel, differences
 from flowkit.kernels import FullyConnected
 
 ROUNDING = 1e-13
@@ -198,31 +193,6 @@ def test_another_batch_among_those_appended_is_refused(x, tmp_path):
         gram(x, store=tmp_path)
 
 
-def test_every_setting_of_a_kernel_is_pinned():
-    convolutional = fk.kernels.Convolutional(3)
-    others = {
-        "depth": fk.kernels.Convolutional(4),
-        "activation": fk.kernels.Convolutional(3, "erf"),
-        "readout": fk.kernels.Convolutional(3, readout=fk.kernels.LocalAverage(2)),
-        "filter": fk.kernels.Convolutional(3, filter_size=5),
-        "bias_variance": fk.kernels.Convolutional(3, bias_variance=0.1),
-        "train": fk.kernels.Convolutional(3, train=(1, 2)),
-    }
-    for name, other in others.items():
-        found = list(differences(describe_kernel(convolutional), describe_kernel(other)))
-        assert any(name in sentence for sentence in found), (name, found)
-    assert not list(differences(describe_kernel(KERNEL), describe_kernel(Plain())))
-
-
-def test_a_function_is_described_by_its_name_and_where_it_has_none_by_its_code():
-    assert describe_kernel(json.dumps) == "json.dumps"
-    assert describe_kernel((1, np.arange(2), None)) == [1, [0, 1], None]
-    scaled = lambda factor: lambda u: factor * u
-    one, same, other = (describe_kernel(scaled(factor)) for factor in (1.0, 1.0, 2.0))
-    assert one == same != other
-    assert describe_kernel(lambda u: u) != describe_kernel(lambda u: -u)
-
-
 def test_what_is_no_gram_matrix_is_left_alone(x, tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder/notes.txt").write_text("mine")
@@ -255,50 +225,3 @@ def test_other_programs_read_the_triangle(x, tmp_path):
     upper = np.triu_indices(len(x))
     np.testing.assert_array_equal(stored[upper], whole[upper])
     assert np.isnan(stored[8:, :4]).all()
-
-
-@pytest.mark.parametrize("symmetric", [True, False])
-def test_views_are_the_matrix(x, z, tmp_path, symmetric):
-    found = gram(x, None if symmetric else z, store=tmp_path)
-    dense = np.asarray(found)
-    assert (found.shape, len(found), found.dtype) == (dense.shape, 11, dense.dtype)
-    for key in (3, -1, slice(2, 9), slice(None, None, -3), [5, 0, 5], (slice(1, 6), 2), (4, 5)):
-        np.testing.assert_array_equal(found[key], dense[key])
-    chosen = np.array([9, 1, 4]), np.array([0, 6])
-    np.testing.assert_array_equal(found[chosen], dense[np.ix_(*chosen)])
-    assert found[2:2].shape == (0, dense.shape[1])
-    lazy = found.dask()
-    assert isinstance(lazy, dask.array.Array)
-    np.testing.assert_array_equal((2 * lazy).compute(scheduler="synchronous"), 2 * dense)
-    columns = np.random.default_rng(2).normal(size=(dense.shape[1], 2))
-    np.testing.assert_allclose(found(columns), dense @ columns, rtol=ROUNDING, atol=ROUNDING)
-    with pytest.raises(IndexError, match="an index of rows and one of columns"):
-        found[0, 0, 0]
-    with pytest.raises(IndexError, match="out of bounds"):
-        found[11]
-
-
-def test_regression_reads_the_store(x, z, tmp_path):
-    own, between = gram(x, store=tmp_path / "own"), gram(z, x, store=tmp_path / "between")
-    y = np.random.default_rng(3).normal(size=(11, 2))
-    inverse = fk.regression.nystrom(own, 11, 6, ridge=1e-2, key=jax.random.key(0))
-    for preconditioner in (None, inverse):
-        solution = fk.regression.conjugate_gradients(
-            own, y, ridge=1e-2, preconditioner=preconditioner, tolerance=1e-12
-        )
-        dense = fk.regression.fit(np.asarray(own), y, ridge=1e-2)
-        np.testing.assert_allclose(
-            solution.predict(between), dense.predict(np.asarray(between)), atol=1e-8
-        )
-
-
-@pytest.mark.parametrize("package", ["zarr", "dask.array"])
-def test_what_the_extra_is_for_says_so_without_it(x, tmp_path, monkeypatch, package):
-    found = gram(x, store=tmp_path)
-    monkeypatch.setitem(sys.modules, package, None)
-    ask = found.dask if package == "dask.array" else lambda: gram(x, store=tmp_path)
-    with pytest.raises(
-        ImportError, match=r"not installed: pip install 'gradient-flowkit\[scale\]'"
-    ):
-        ask()
-    assert gram(x).shape == (11, 11)
