@@ -21,7 +21,9 @@ the versions of flowkit, JAX and the hardware, which change values by rounding.
 What can go wrong. Files are written beside their place and then renamed, so a process that is
 killed loses the tile at hand. A tile that was torn or changed since, in any bit, is computed again
 by `gram`, and is an error in a view. Whole valid tiles exchanged for one another are not noticed.
-Two runs on one store do the same work twice, and no harm.
+Two runs with the same inputs do the same work twice, and no harm, also if both find the store
+empty; runs that append different inputs must come one after the other: an older one that meets a
+grown array ends with an error.
 
 Scale. Workers of a `distributed.Client` write tiles to the same store. Through the scheduler pass
 the index of a tile and a few kilobytes that describe the work, not inputs or values; 4 tasks for

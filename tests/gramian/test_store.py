@@ -1,5 +1,6 @@
 """What a store keeps: nothing corrupt, nothing twice, and no other matrix than its own."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -109,7 +110,7 @@ def test_a_damaged_tile_is_found_and_computed_again(x, tmp_path, counted, how):
     whole = np.asarray(gram(x, store=tmp_path))
     damage(tmp_path / "ntk/c/1/2", how)
     for read in (lambda g: g[5, 9], lambda g: g[9, 5], lambda g: g(np.ones((11, 1)))):
-        with pytest.raises(ValueError, match=r"in its ntk a tile of .* is damaged; `flowkit"):
+        with pytest.raises(ValueError, match=r"in the ntk of .* a tile of .* is damaged; `flowkit"):
             read(open_gram(tmp_path))
     counted.clear()
     np.testing.assert_array_equal(gram(x, store=tmp_path), whole)
@@ -158,6 +159,78 @@ def test_a_kind_is_added_to_a_store(x, tmp_path, counted):
     both = gram(x, store=tmp_path, kind="both")
     np.testing.assert_array_equal(both.ntk, ntk)
     assert np.abs(np.asarray(both.nngp) - KERNEL.gram(x, kind="nngp")).max() < ROUNDING
+
+
+def test_a_kind_that_is_not_asked_for_grows_as_well(x, tmp_path):
+    gram(x[:6], store=tmp_path, kind="both")
+    gram(x, store=tmp_path)
+    for kind, count in (("ntk", 11), ("nngp", 6)):
+        assert open_gram(tmp_path, kind=kind).complete == count
+    assert np.isnan(np.asarray(open_gram(tmp_path, kind="nngp"))[:, 6:]).all()
+    whole = np.asarray(gram(x, store=tmp_path, kind="nngp"))
+    assert np.abs(whole - KERNEL.gram(x, kind="nngp")).max() < ROUNDING
+
+
+def test_what_an_array_lacks_that_was_not_grown_before_the_end_is_nan(x, tmp_path):
+    before = np.asarray(gram(x[:6], store=tmp_path))
+    gram(x, store=tmp_path)
+    zarr.open_group(tmp_path)["ntk"].resize((6, 6))
+    found = open_gram(tmp_path)
+    assert found.complete == 6
+    np.testing.assert_array_equal(found[:6, :6], before)
+    assert np.isnan(found[:, 6:]).all()
+    assert np.isnan(found(np.ones((11, 1)))).all()
+
+
+def test_a_folder_with_nothing_but_unfinished_files_is_empty(x, tmp_path):
+    (tmp_path / "zarr.0123.partial").write_text("{")
+    assert gram(x, store=tmp_path).complete == len(x)
+
+
+def test_a_store_without_values_says_so(x, tmp_path):
+    gram(x, store=tmp_path)
+    del zarr.open_group(tmp_path)["ntk"]
+    with pytest.raises(ValueError, match=r"`store` must hold kernel values, but .* holds none yet"):
+        open_gram(tmp_path)
+
+
+@pytest.mark.parametrize("spelled", [str, Path])
+def test_a_relative_path_is_that_of_the_folder_in_which_the_run_began(
+    x, tmp_path, monkeypatch, spelled
+):
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    found = gram(x, store=spelled("own"))
+    monkeypatch.chdir(tmp_path / "other")
+    np.testing.assert_array_equal(found, gram(x))
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_of_two_runs_that_start_at_once_the_second_looks_again(x, tmp_path, monkeypatch, same):
+    true_group = zarr.create_group
+
+    def create(*arguments, **options):
+        monkeypatch.setattr(zarr, "create_group", true_group)
+        gram(x if same else x + 1, store=tmp_path)  # the other run
+        return true_group(*arguments, **options)
+
+    monkeypatch.setattr(zarr, "create_group", create)
+    if same:
+        assert gram(x, store=tmp_path).complete == len(x)
+    else:
+        with pytest.raises(ValueError, match=r"differs in `x` \(its first 11 inputs are others\)"):
+            gram(x, store=tmp_path)
+
+
+def test_a_run_whose_array_has_grown_spoils_nothing(x, tmp_path):
+    def append(done, total):
+        if done == 0:
+            with pytest.raises(_Killed):
+                gram(x, store=tmp_path, progress=_kill_at(10))
+
+    with pytest.raises(ValueError, match=r"the ntk of .* has grown from \(7, 7\) to \(11, 11\)"):
+        gram(x[:7], store=tmp_path, progress=append)
+    np.testing.assert_array_equal(gram(x, store=tmp_path)[:7, :7], gram(x[:7]))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Views of a matrix in a store are the matrix, a part at a time."""
 
 import sys
+from typing import Any
 
 import dask.array
 import jax
@@ -23,7 +24,7 @@ def z():
     return np.random.default_rng(1).normal(size=(7, 3))
 
 
-def gram(x, z=None, **options):
+def gram(x, z=None, **options) -> Any:
     return fk.gram(Plain(), x, z, progress=False, tile=4, **options)
 
 
