@@ -15,8 +15,9 @@ The store is a Zarr group, version 3, that other programs read as well:
     `x`, `z`           the inputs, if workers of a cluster have to read them.
 
 What is pinned. A manifest that differs is an error that says where: the kernel, the type, the
-inputs. A function without a name of its own, such as a lambda, counts by its code. Not pinned are
-the versions of flowkit, JAX and the hardware, which change values by rounding.
+inputs. A function counts by its code and the values that it reads, one of an installed library by
+its name; what cannot be described is refused. Not pinned are methods of classes, the versions of
+flowkit and JAX, and the hardware, which changes values by rounding.
 
 What can go wrong. Files are written beside their place and then renamed, so a process that is
 killed loses the tile at hand. A tile that was torn or changed since, in any bit, is computed again

@@ -237,7 +237,7 @@ def test_a_run_whose_array_has_grown_spoils_nothing(x, tmp_path):
     ("change", "named"),
     [
         ({"kernel": Plain(3)}, r"`kernel.depth` \(2, not 3\)"),
-        ({"kernel": FullyConnected(2)}, r"`kernel` \(Plain, not FullyConnected\)"),
+        ({"kernel": FullyConnected(2)}, r"`kernel` \(gramian.plain.Plain, not FullyConnected\)"),
         ({"scale": 2.0}, r"`x` \(its first 11 inputs are others\)"),
         ({"count": 10}, r"`x` \(11 inputs, not 10\)"),
         ({"z": True}, r"`symmetric` \(True, not False\)"),
