@@ -1,8 +1,9 @@
 """The room of large Gram matrices: tile by tile, in memory, in a store, on a cluster.
 
 A tile is computed by `kernel.gram` (or `kernel.grams`, for both kinds in one pass), always from the
-same points at once, so that its bits depend neither on who computes it nor on when. Of a symmetric
-matrix the tiles on and above the diagonal are computed, leading squares first.
+same points at once, so that its bits depend neither on who computes it nor on when. Where one of
+both kinds is there already, only the other is computed, equal to that of `grams` to rounding. Of a
+symmetric matrix the tiles on and above the diagonal are computed, leading squares first.
 
 The store is a Zarr group, version 3, that other programs read as well:
 

@@ -7,9 +7,11 @@ import dask.array
 import jax
 import numpy as np
 import pytest
+import zarr
 from gramian.plain import Plain
 
 import flowkit as fk
+from flowkit.gramian import open_gram
 
 ROUNDING = 1e-13
 
@@ -37,12 +39,18 @@ def test_views_are_the_matrix(x, z, tmp_path, symmetric):
         np.testing.assert_array_equal(found[key], dense[key])
     chosen = np.array([9, 1, 4]), np.array([0, 6])
     np.testing.assert_array_equal(found[chosen], dense[np.ix_(*chosen)])
+    grid = np.array([[1, 5, 9], [0, 4, 0]])
+    np.testing.assert_array_equal(found[grid], dense[grid])
+    np.testing.assert_array_equal(found[2:9, grid[:, :1]], dense[2:9, grid[:, :1]])
     assert found[2:2].shape == (0, dense.shape[1])
     lazy = found.dask()
     assert isinstance(lazy, dask.array.Array)
     np.testing.assert_array_equal((2 * lazy).compute(scheduler="synchronous"), 2 * dense)
     columns = np.random.default_rng(2).normal(size=(dense.shape[1], 2))
     np.testing.assert_allclose(found(columns), dense @ columns, rtol=ROUNDING, atol=ROUNDING)
+    np.testing.assert_array_equal(found(columns[:, 0]), found(columns[:, :1])[:, 0])
+    with pytest.raises(ValueError, match=r"`columns` must be .* rows, but it has shape \(3, 2\)"):
+        found(columns[:3])
     with pytest.raises(IndexError, match="an index of rows and one of columns"):
         found[0, 0, 0]
     with pytest.raises(IndexError, match="out of bounds"):
@@ -73,3 +81,10 @@ def test_what_the_extra_is_for_says_so_without_it(x, tmp_path, monkeypatch, pack
     ):
         ask()
     assert gram(x).shape == (11, 11)
+
+
+def test_a_store_without_values_says_so(x, tmp_path):
+    gram(x, store=tmp_path)
+    del zarr.open_group(tmp_path)["ntk"]
+    with pytest.raises(ValueError, match=r"`store` must hold kernel values, but .* holds none yet"):
+        open_gram(tmp_path)
