@@ -1,8 +1,9 @@
 """The room of large Gram matrices: tile by tile, in memory, in a store, on a cluster.
 
 A tile is computed by `kernel.gram` (or `kernel.grams`, for both kinds in one pass), always from the
-same points at once, so that its bits depend neither on who computes it nor on when. Of a symmetric
-matrix the tiles on and above the diagonal are computed, leading squares first.
+same points at once, so that its bits depend neither on who computes it nor on when. Where one of
+both kinds is there already, only the other is computed, equal to that of `grams` to rounding. Of a
+symmetric matrix the tiles on and above the diagonal are computed, leading squares first.
 
 The store is a Zarr group, version 3, that other programs read as well:
 
@@ -15,13 +16,16 @@ The store is a Zarr group, version 3, that other programs read as well:
     `x`, `z`           the inputs, if workers of a cluster have to read them.
 
 What is pinned. A manifest that differs is an error that says where: the kernel, the type, the
-inputs. A function without a name of its own, such as a lambda, counts by its code. Not pinned are
-the versions of flowkit, JAX and the hardware, which change values by rounding.
+inputs. A function counts by its code and the values that it reads, one of an installed library by
+its name; what cannot be described is refused. Not pinned are methods of classes, the versions of
+flowkit and JAX, and the hardware, which changes values by rounding.
 
 What can go wrong. Files are written beside their place and then renamed, so a process that is
 killed loses the tile at hand. A tile that was torn or changed since, in any bit, is computed again
 by `gram`, and is an error in a view. Whole valid tiles exchanged for one another are not noticed.
-Two runs on one store do the same work twice, and no harm.
+Two runs with the same inputs do the same work twice, and no harm, also if both find the store
+empty; runs that append different inputs must come one after the other: an older one that meets a
+grown array ends with an error.
 
 Scale. Workers of a `distributed.Client` write tiles to the same store. Through the scheduler pass
 the index of a tile and a few kilobytes that describe the work, not inputs or values; 4 tasks for

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
+import jax
+
 from flowkit.gramian.geometry import Tile
 from flowkit.gramian.work import Work
 
@@ -47,7 +49,8 @@ def completed_by(client: Client, work: Work, tiles: Iterable[Tile]) -> Iterator[
 
     def submit(count: int) -> list[Any]:
         chosen = list(islice(rest, count))
-        futures = [client.submit(_complete, described, tile, pure=False) for tile in chosen]
+        submitted = (client.submit(_complete, described, work.x64, t, pure=False) for t in chosen)
+        futures = list(submitted)
         owners.update(zip((future.key for future in futures), chosen, strict=True))
         return futures
 
@@ -67,16 +70,20 @@ def _wanted(client: Client) -> int:
     return max(AT_LEAST, AHEAD * sum(client.nthreads().values()))
 
 
-def _complete(described: bytes, tile: Tile) -> None:
-    _work(described).complete(tile)
+def _complete(described: bytes, x64: bool, tile: Tile) -> None:  # noqa: FBT001
+    _work(described, x64).complete(tile)
 
 
 @functools.lru_cache(maxsize=4)
-def _work(described: bytes) -> Work:
-    """The work on a worker, one for all of its tiles: what is compiled for a kernel is kept."""
+def _work(described: bytes, x64: bool) -> Work:  # noqa: FBT001
+    """The work on a worker, one for all of its tiles: what is compiled for a kernel is kept.
+
+    Arrays of a kernel come back as arrays of JAX, which are of single precision where x64 is off.
+    """
     from distributed.protocol.pickle import loads
 
-    return loads(described)
+    with jax.enable_x64(x64):
+        return loads(described)
 
 
 def _library() -> Any:

@@ -22,6 +22,7 @@ from flowkit.gramian.geometry import Axis, Cut, Tile, balanced, usual_tile
 from flowkit.gramian.meter import Report, metered
 from flowkit.gramian.store import (
     Store,
+    TakenError,
     ZarrTiles,
     existing_manifest,
     new_manifest,
@@ -31,6 +32,7 @@ from flowkit.gramian.views import StoredGram
 from flowkit.gramian.work import MemoryTiles, Work
 from flowkit.kernels.base import AbstractKernel, Grams
 from flowkit.kernels.checks import KINDS, Kind, check_inputs, check_kind
+from flowkit.kernels.layers import check_integer
 
 Gram = Float[np.ndarray, "x z"] | StoredGram
 Sides = tuple[Inputs, Inputs | None]  # x and z
@@ -73,8 +75,9 @@ def gram(
         at a time. Of "both" kinds two such, as `ntk` and `nngp` of `flowkit.kernels.base.Grams`.
 
     Raises:
-        ValueError: the store holds another matrix, or something else; `tile` is less than 1; a
-            client comes without a store; a kernel value is nan; or the kernel refuses an argument.
+        ValueError: the store holds another matrix, or something else; `tile` is no integer of at
+            least 1; a client comes without a store; a kernel value is nan; or the kernel refuses an
+            argument.
         ImportError: the extra `scale` is needed and not installed.
 
     Source:
@@ -83,8 +86,8 @@ def gram(
     if kind not in (*KINDS, "both"):
         raise ValueError(f"Argument `kind` must be `ntk`, `nngp` or `both`, but it is `{kind!r}`.")
     kinds = KINDS if kind == "both" else (check_kind(kind),)
-    if tile is not None and tile < 1:
-        raise ValueError(f"Argument `tile` must be at least 1, but it is `{tile}`.")
+    if tile is not None:
+        check_integer("tile", tile, least=1)
     if client is not None:
         check_client(client)
         if store is None:
@@ -127,7 +130,10 @@ def _tiles(
         _check_same(store, known, description, sides)
     rows = _batches(known and known["rows"], x, tile)
     columns = None if z is None else _batches(known and known["columns"], z, tile)
-    tiles = opened(store, new_manifest(description, rows, columns), kinds)
+    try:
+        tiles = opened(store, new_manifest(description, rows, columns), kinds)
+    except TakenError:  # by a run that started at the same time
+        return _tiles(kernel, kinds, sides, tile, store)
     return tiles.cut, tiles
 
 
@@ -153,8 +159,8 @@ def _check_same(store: Store, known: Description, description: Description, side
                 found += differing_points(name, known[side]["batches"], inputs)
     if found:
         raise ValueError(
-            f"Store `{store}` must be empty or hold this Gram matrix, but it holds one that "
-            f"differs in {', '.join(found)}; choose another store."
+            f"Argument `store` must be empty or hold this Gram matrix, but `{store}` holds one "
+            f"that differs in {', '.join(found)}; choose another store."
         )
 
 

@@ -18,7 +18,7 @@ from jaxtyping import Shaped
 
 import flowkit
 from flowkit.gramian.descriptions import Description
-from flowkit.gramian.geometry import Axis, Cut, Tile
+from flowkit.gramian.geometry import Axis, Cut, Span, Tile
 from flowkit.gramian.work import Values
 from flowkit.kernels.checks import KINDS, Kind
 
@@ -48,7 +48,7 @@ class ZarrTiles:
     def read(self, kind: str, tile: Tile) -> Values:
         """The values of a tile, nan where there are none, or where the tile is damaged."""
         try:
-            return self.arrays[kind].get_block_selection(tile)
+            return self._values(kind, tile)
         except ValueError:  # the checksum is another one
             return np.full(self.cut.shape(tile), np.nan, self.arrays[kind].dtype)
 
@@ -59,15 +59,22 @@ class ZarrTiles:
             ValueError: a tile is damaged.
         """
         try:
-            return self.arrays[kind].get_block_selection(block)
+            return self._values(kind, block)
         except ValueError as error:
             raise ValueError(
-                f"Store `{self.group.store}` must hold what was written, but in its {kind} a tile "
-                f"of {block} is damaged; `flowkit.gram` computes it again."
+                f"Argument `store` must hold what was written, but in the {kind} of "
+                f"`{self.group.store}` a tile of {block} is damaged; `flowkit.gram` computes it "
+                f"again."
             ) from error
 
     def write(self, kind: str, tile: Tile, values: Values) -> None:
-        """Keep the values of a tile."""
+        """Keep the values of a tile.
+
+        Raises:
+            ValueError: another run has appended inputs, with which this tile would be a larger one.
+        """
+        if self.cut.shape(tile) != (self.cut.rows.tile, self.cut.columns.tile):
+            self._check_size(kind)
         self.arrays[kind].set_block_selection(tile, values)
 
     def with_inputs(self, name: str, inputs: Shaped[np.ndarray, "n ..."]) -> Any:
@@ -77,6 +84,30 @@ class ZarrTiles:
         array = _array(self.group, name, inputs.shape, chunks, str(inputs.dtype))
         array[...] = inputs
         return array
+
+    def _values(self, kind: str, block: tuple[Tiles, Tiles]) -> Values:
+        """The values of a block, nan where the array, not grown yet, ends before it."""
+        axes = self.cut.rows, self.cut.columns
+        spans = [_points(axis, tiles) for axis, tiles in zip(axes, block, strict=True)]
+        values = self.arrays[kind][tuple(slice(*span) for span in spans)]
+        lacking = [
+            (0, last - first - there)
+            for (first, last), there in zip(spans, values.shape, strict=True)
+        ]
+        return np.pad(values, lacking, constant_values=np.nan) if np.any(lacking) else values
+
+    def _check_size(self, kind: str) -> None:
+        """Refuse to write to an array that is another one by now."""
+        own, found = self.arrays[kind].shape, self.group[kind].shape
+        if own != found:
+            raise ValueError(
+                f"Argument `store` must be left alone by other runs while inputs are appended, but "
+                f"the {kind} of `{self.group.store}` has grown from {own} to {found}."
+            )
+
+
+class TakenError(Exception):
+    """Another run has made its store in this place, which was empty."""
 
 
 def existing_manifest(store: Store) -> Description | None:
@@ -129,19 +160,32 @@ def cut_of(manifest: Description) -> Cut:
 
 
 def opened(store: Store, manifest: Description, kinds: tuple[Kind, ...]) -> ZarrTiles:
-    """The store of a matrix, made or grown to what the manifest says, with arrays of some kinds."""
+    """The store of a matrix, made or grown to what the manifest says, with arrays of some kinds.
+
+    Raises:
+        TakenError: there was nothing to grow, and now there is.
+    """
     zarr, place, cut = zarr_library(), _location(store), cut_of(manifest)
     try:
         group, fresh = zarr.open_group(place, mode="r+"), False
         if dict(group.attrs).get(MANIFEST) != manifest:
             group.attrs[MANIFEST] = manifest
     except FileNotFoundError:
-        group, fresh = zarr.create_group(place, attributes={MANIFEST: manifest}), True
+        group, fresh = _new_group(place, manifest), True
     shape, tile = (cut.rows.points, cut.columns.points), (cut.rows.tile, cut.columns.tile)
     dtype = manifest["description"]["dtype"]
-    arrays = {kind: _array(group, kind, shape, tile, dtype) for kind in kinds}
+    wanted = [kind for kind in KINDS if kind in kinds or kind in group]  # all grow, or none would
+    arrays = {kind: _array(group, kind, shape, tile, dtype) for kind in wanted}
     _sweep(store)
     return ZarrTiles(group, cut, arrays, fresh)
+
+
+def _new_group(place: Any, manifest: Description) -> Any:
+    zarr = zarr_library()
+    try:
+        return zarr.create_group(place, attributes={MANIFEST: manifest})
+    except (zarr.errors.ContainsGroupError, zarr.errors.ContainsArrayError) as error:
+        raise TakenError from error
 
 
 def opened_to_read(store: Store, kind: Kind) -> ZarrTiles:
@@ -155,6 +199,8 @@ def opened_to_read(store: Store, kind: Kind) -> ZarrTiles:
     if manifest is None:
         raise ValueError(f"Argument `store` must hold a Gram matrix, but `{store}` is empty.")
     group = zarr_library().open_group(_location(store), mode="r")
+    if not any(name in group for name in KINDS):
+        raise ValueError(f"Argument `store` must hold kernel values, but `{store}` holds none yet.")
     if kind not in group:
         held = " and ".join(f"`{name}`" for name in KINDS if name in group)
         raise ValueError(f"Argument `kind` must be {held} for this store, but it is `{kind}`.")
@@ -183,31 +229,42 @@ def _array(
     if name not in group:
         from zarr.codecs import Crc32cCodec
 
-        return group.create_array(
-            name,
-            shape=shape,
-            chunks=chunks,
-            dtype=dtype,
-            fill_value=np.nan,
-            filters=None,
-            compressors=[Crc32cCodec()],  # values of a kernel hardly compress
-        )
+        with contextlib.suppress(zarr_library().errors.ContainsArrayError):  # of another run
+            return group.create_array(
+                name,
+                shape=shape,
+                chunks=chunks,
+                dtype=dtype,
+                fill_value=np.nan,
+                filters=None,
+                compressors=[Crc32cCodec()],  # values of a kernel hardly compress
+            )
     array = group[name]
     if array.shape != shape:
         array.resize(shape)
     return array
 
 
+def _points(axis: Axis, tiles: Tiles) -> Span:
+    """The points of a tile, or of a range of tiles."""
+    if isinstance(tiles, slice):
+        return axis.span(tiles.start)[0], axis.span(tiles.stop - 1)[1]
+    return axis.span(tiles)
+
+
 def _location(store: Store) -> Any:
-    return str(store) if isinstance(store, str | PathLike) else store
+    """A path that is the same for a worker that runs in another folder; or the store given."""
+    if not isinstance(store, str | PathLike):
+        return store
+    return str(store) if "://" in str(store) else str(Path(store).absolute())
 
 
 def _is_occupied(store: Store) -> bool:
-    """Whether a path is that of a file or of a folder with something in it."""
+    """Whether a path is that of a file or of a folder with something finished in it."""
     if not isinstance(store, str | PathLike):
         return False
     path = Path(store)
-    return path.is_file() or (path.is_dir() and any(path.iterdir()))
+    return path.is_file() or (path.is_dir() and any(p.suffix != ".partial" for p in path.iterdir()))
 
 
 def _not_a_gram(store: Store) -> str:

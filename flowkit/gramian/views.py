@@ -67,7 +67,7 @@ class StoredGram:
             raise IndexError(f"A Gram matrix takes an index of rows and one of columns, not {key}.")
         keys = (*keys, *(slice(None),) * (2 - len(keys)))
         rows, columns = (np.arange(n)[k] for n, k in zip(self.shape, keys, strict=True))
-        found = self._selected(np.atleast_1d(rows), np.atleast_1d(columns))
+        found = self._selected(np.ravel(rows), np.ravel(columns))
         return found.reshape(rows.shape + columns.shape)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:  # noqa: FBT001
@@ -75,12 +75,19 @@ class StoredGram:
             raise ValueError("A Gram matrix in a store must be copied to be an array.")
         return self[:, :].astype(dtype or self.dtype, copy=False)
 
-    def __call__(self, columns: Float[np.ndarray, "z c"]) -> Float[np.ndarray, "x c"]:
-        """The product of the matrix and some columns.
+    def __call__(self, columns: Float[np.ndarray, "z ..."]) -> Float[np.ndarray, "x ..."]:
+        """The product of the matrix and a vector, or some columns.
 
         Raises:
-            ValueError: a tile is damaged.
+            ValueError: they have other rows than the matrix has columns; or a tile is damaged.
         """
+        if columns.ndim == 1:
+            return self(columns[:, None])[:, 0]
+        if columns.ndim != 2 or len(columns) != self.shape[1]:
+            raise ValueError(
+                f"Argument `columns` must be a vector or a matrix of {self.shape[1]} rows, but it "
+                f"has shape {columns.shape}."
+            )
         kind = np.result_type(self.dtype, columns.dtype)
         product = np.zeros((self.shape[0], columns.shape[1]), kind)
         for first, last, strip in self._strips():

@@ -69,8 +69,10 @@ class Work:
         found = self._found(tile)
         changed = {kind: values.copy() for kind, values in found.items()}
         for part in self._missing_parts(tile, found):
-            for kind, values in self._computed(part).items():
-                self._put(changed[kind], part, tile, values)
+            inside = part.inside(self.cut.origin(tile))
+            kinds = tuple(k for k in self.kinds if np.isnan(found[k][inside]).any())
+            for kind, values in self._computed(part, kinds).items():
+                _put(changed[kind], part, inside, values)
         for kind, values in changed.items():
             if np.isnan(found[kind]).any():
                 self.tiles.write(kind, tile, values)
@@ -84,32 +86,31 @@ class Work:
         missing = lambda part: any(np.isnan(v[part.inside(origin)]).any() for v in found.values())
         return [part for part in self.cut.parts(tile) if missing(part)]
 
-    def _put(self, into: Values, part: Part, tile: Tile, values: Values) -> None:
-        """Write a part where it is missing: what is there keeps its bits."""
-        rows, columns = part.inside(self.cut.origin(tile))
-        if not np.isnan(into[rows, columns]).any():
-            return
-        into[rows, columns] = values
-        if part.mirrored:
-            into[columns, rows] = values.T
-
-    def _computed(self, part: Part) -> Found:
-        """The kernel values of a part."""
+    def _computed(self, part: Part, kinds: tuple[str, ...]) -> Found:
+        """The kernel values of a part, of some kinds."""
         with jax.enable_x64(self.x64):
             rows = _taken(self.x, part.rows)
             columns = None if part.diagonal else _taken(self._columns, part.columns)
-            if len(self.kinds) == len(KINDS):
+            if len(kinds) == len(KINDS):
                 found = self.kernel.grams(rows, columns)._asdict()
             else:
-                found = {kind: self.kernel.gram(rows, columns, kind=kind) for kind in self.kinds}
-            values = {kind: np.asarray(found[kind]) for kind in self.kinds}
-        for kind in self.kinds:
+                found = {kind: self.kernel.gram(rows, columns, kind=kind) for kind in kinds}
+            values = {kind: np.asarray(found[kind]) for kind in kinds}
+        for kind in kinds:
             _check_values(kind, values[kind], part)
         return values
 
     @property
     def _columns(self) -> Slices:
         return self.x if self.z is None else self.z
+
+
+def _put(into: Values, part: Part, inside: tuple[slice, slice], values: Values) -> None:
+    """Write a part, and its mirror image if that is in the tile."""
+    rows, columns = inside
+    into[rows, columns] = values
+    if part.mirrored:
+        into[columns, rows] = values.T
 
 
 def _taken(inputs: Slices, span: Span) -> Shaped[jax.Array, "points ..."]:

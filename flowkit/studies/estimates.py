@@ -33,7 +33,8 @@ class Estimate:
 
     def __str__(self) -> str:
         rate = f"{self.pairs_per_second:,.0f}" if self.pairs_per_second >= 10 else "under 10"
-        return f"About {self.hours:.2g} hours: {self.pairs:,} pairs at {rate} pairs/s."
+        pairs = f"{self.pairs:,} pairs at {rate} pairs/s, less what is there"
+        return f"About {self.hours:.2g} hours: {pairs}."
 
 
 def estimate(
@@ -56,7 +57,7 @@ def estimate(
         seconds: To calibrate for, about 10 where omitted; compilation comes on top.
 
     Returns:
-        The estimate for the matrix of the training images and that of both.
+        The estimate for the matrix of the training images and that of both, all computed anew.
     """
     seconds = SECONDS if seconds is None else seconds
     pairs = len(images) * (len(images) + 1) // 2 + test * len(images)

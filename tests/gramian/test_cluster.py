@@ -4,13 +4,19 @@ import os
 import signal
 import time
 
+import equinox as eqx
+import jax
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
+from distributed.protocol.pickle import dumps
 from gramian.plain import Plain, Root
 
 import flowkit as fk
 from flowkit.gramian import open_gram
+from flowkit.gramian.cluster import _work
+from flowkit.gramian.geometry import Axis, Cut
+from flowkit.gramian.work import MemoryTiles, Work
 from flowkit.kernels import FullyConnected
 
 KERNEL = FullyConnected(3)
@@ -66,6 +72,18 @@ def test_what_fails_on_a_worker_fails_here(x, tmp_path, threads):
     x[:, 0] = np.where(np.arange(len(x)) == 30, -1, 1)
     with pytest.raises(ValueError, match=r"its ntk of row .* and column 30 is nan"):
         fk.gram(Root(), x, store=tmp_path, client=threads, progress=False, tile=8)
+
+
+@pytest.mark.parametrize("x64_of_worker", [False, True])
+def test_a_worker_keeps_every_bit_of_a_kernel_whatever_its_mode(x, x64_of_worker):
+    kernel, side = fk.kernels.Convolutional(3, bias_variance=0.1), Axis(8, (40,))
+    cut = Cut(side, side, symmetric=True)
+    work = Work(kernel, ("ntk",), x, None, cut, MemoryTiles(cut, ("ntk",), x.dtype), x64=True)
+    _work.cache_clear()
+    with jax.enable_x64(x64_of_worker):
+        single, double = (_work(dumps(work), x64).kernel for x64 in (False, True))
+    assert bool(eqx.tree_equal(double, kernel))
+    assert single.layers.bias_variance.dtype == np.float32
 
 
 def test_a_client_needs_a_store(x, threads):

@@ -155,7 +155,8 @@ def test_the_library_changes_no_setting(x):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tile": 0}, "`tile` must be at least 1, but it is `0`"),
+        ({"tile": 0}, "`tile` must be an integer of at least 1, but it is `0`"),
+        ({"tile": 2.5}, "`tile` must be an integer of at least 1, but it is `2.5`"),
         ({"kind": "cntk"}, "`kind` must be `ntk`, `nngp` or `both`, but it is `'cntk'`"),
         ({"client": object()}, "`client` must be a `distributed.Client`, but it is a `object`"),
     ],

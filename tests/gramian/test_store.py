@@ -1,11 +1,8 @@
 """What a store keeps: nothing corrupt, nothing twice, and no other matrix than its own."""
 
-import json
-import sys
+from pathlib import Path
 from typing import Any
 
-import dask.array
-import jax
 import numpy as np
 import pytest
 import zarr
@@ -13,7 +10,6 @@ from gramian.plain import Plain
 
 import flowkit as fk
 from flowkit.gramian import open_gram
-from flowkit.gramian.descriptions import describe_kernel, differences
 from flowkit.kernels import FullyConnected
 
 ROUNDING = 1e-13
@@ -114,7 +110,7 @@ def test_a_damaged_tile_is_found_and_computed_again(x, tmp_path, counted, how):
     whole = np.asarray(gram(x, store=tmp_path))
     damage(tmp_path / "ntk/c/1/2", how)
     for read in (lambda g: g[5, 9], lambda g: g[9, 5], lambda g: g(np.ones((11, 1)))):
-        with pytest.raises(ValueError, match=r"in its ntk a tile of .* is damaged; `flowkit"):
+        with pytest.raises(ValueError, match=r"in the ntk of .* a tile of .* is damaged; `flowkit"):
             read(open_gram(tmp_path))
     counted.clear()
     np.testing.assert_array_equal(gram(x, store=tmp_path), whole)
@@ -160,16 +156,83 @@ def test_a_kind_is_added_to_a_store(x, tmp_path, counted):
     ntk = np.asarray(gram(x, store=tmp_path))
     with pytest.raises(ValueError, match="`kind` must be `ntk` for this store, but it is `nngp`"):
         open_gram(tmp_path, kind="nngp")
+    counted.clear()
     both = gram(x, store=tmp_path, kind="both")
+    assert sum(counted) == 66  # the other kind's alone
     np.testing.assert_array_equal(both.ntk, ntk)
     assert np.abs(np.asarray(both.nngp) - KERNEL.gram(x, kind="nngp")).max() < ROUNDING
+
+
+def test_a_kind_that_is_not_asked_for_grows_as_well(x, tmp_path):
+    gram(x[:6], store=tmp_path, kind="both")
+    gram(x, store=tmp_path)
+    for kind, count in (("ntk", 11), ("nngp", 6)):
+        assert open_gram(tmp_path, kind=kind).complete == count
+    assert np.isnan(np.asarray(open_gram(tmp_path, kind="nngp"))[:, 6:]).all()
+    whole = np.asarray(gram(x, store=tmp_path, kind="nngp"))
+    assert np.abs(whole - KERNEL.gram(x, kind="nngp")).max() < ROUNDING
+
+
+def test_what_an_array_lacks_that_was_not_grown_before_the_end_is_nan(x, tmp_path):
+    before = np.asarray(gram(x[:6], store=tmp_path))
+    gram(x, store=tmp_path)
+    zarr.open_group(tmp_path)["ntk"].resize((6, 6))
+    found = open_gram(tmp_path)
+    assert found.complete == 6
+    np.testing.assert_array_equal(found[:6, :6], before)
+    assert np.isnan(found[:, 6:]).all()
+    assert np.isnan(found(np.ones((11, 1)))).all()
+
+
+def test_a_folder_with_nothing_but_unfinished_files_is_empty(x, tmp_path):
+    (tmp_path / "zarr.0123.partial").write_text("{")
+    assert gram(x, store=tmp_path).complete == len(x)
+
+
+@pytest.mark.parametrize("spelled", [str, Path])
+def test_a_relative_path_is_that_of_the_folder_in_which_the_run_began(
+    x, tmp_path, monkeypatch, spelled
+):
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    found = gram(x, store=spelled("own"))
+    monkeypatch.chdir(tmp_path / "other")
+    np.testing.assert_array_equal(found, gram(x))
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_of_two_runs_that_start_at_once_the_second_looks_again(x, tmp_path, monkeypatch, same):
+    true_group = zarr.create_group
+
+    def create(*arguments, **options):
+        monkeypatch.setattr(zarr, "create_group", true_group)
+        gram(x if same else x + 1, store=tmp_path)  # the other run
+        return true_group(*arguments, **options)
+
+    monkeypatch.setattr(zarr, "create_group", create)
+    if same:
+        assert gram(x, store=tmp_path).complete == len(x)
+    else:
+        with pytest.raises(ValueError, match=r"differs in `x` \(its first 11 inputs are others\)"):
+            gram(x, store=tmp_path)
+
+
+def test_a_run_whose_array_has_grown_spoils_nothing(x, tmp_path):
+    def append(done, total):
+        if done == 0:
+            with pytest.raises(_Killed):
+                gram(x, store=tmp_path, progress=_kill_at(10))
+
+    with pytest.raises(ValueError, match=r"the ntk of .* has grown from \(7, 7\) to \(11, 11\)"):
+        gram(x[:7], store=tmp_path, progress=append)
+    np.testing.assert_array_equal(gram(x, store=tmp_path)[:7, :7], gram(x[:7]))
 
 
 @pytest.mark.parametrize(
     ("change", "named"),
     [
         ({"kernel": Plain(3)}, r"`kernel.depth` \(2, not 3\)"),
-        ({"kernel": FullyConnected(2)}, r"`kernel` \(Plain, not FullyConnected\)"),
+        ({"kernel": FullyConnected(2)}, r"`kernel` \(gramian.plain.Plain, not FullyConnected\)"),
         ({"scale": 2.0}, r"`x` \(its first 11 inputs are others\)"),
         ({"count": 10}, r"`x` \(11 inputs, not 10\)"),
         ({"z": True}, r"`symmetric` \(True, not False\)"),
@@ -196,31 +259,6 @@ def test_another_batch_among_those_appended_is_refused(x, tmp_path):
     x[2] += 1
     with pytest.raises(ValueError, match=r"`x` \(its first 4 inputs are others\)"):
         gram(x, store=tmp_path)
-
-
-def test_every_setting_of_a_kernel_is_pinned():
-    convolutional = fk.kernels.Convolutional(3)
-    others = {
-        "depth": fk.kernels.Convolutional(4),
-        "activation": fk.kernels.Convolutional(3, "erf"),
-        "readout": fk.kernels.Convolutional(3, readout=fk.kernels.LocalAverage(2)),
-        "filter": fk.kernels.Convolutional(3, filter_size=5),
-        "bias_variance": fk.kernels.Convolutional(3, bias_variance=0.1),
-        "train": fk.kernels.Convolutional(3, train=(1, 2)),
-    }
-    for name, other in others.items():
-        found = list(differences(describe_kernel(convolutional), describe_kernel(other)))
-        assert any(name in sentence for sentence in found), (name, found)
-    assert not list(differences(describe_kernel(KERNEL), describe_kernel(Plain())))
-
-
-def test_a_function_is_described_by_its_name_and_where_it_has_none_by_its_code():
-    assert describe_kernel(json.dumps) == "json.dumps"
-    assert describe_kernel((1, np.arange(2), None)) == [1, [0, 1], None]
-    scaled = lambda factor: lambda u: factor * u
-    one, same, other = (describe_kernel(scaled(factor)) for factor in (1.0, 1.0, 2.0))
-    assert one == same != other
-    assert describe_kernel(lambda u: u) != describe_kernel(lambda u: -u)
 
 
 def test_what_is_no_gram_matrix_is_left_alone(x, tmp_path):
@@ -255,50 +293,3 @@ def test_other_programs_read_the_triangle(x, tmp_path):
     upper = np.triu_indices(len(x))
     np.testing.assert_array_equal(stored[upper], whole[upper])
     assert np.isnan(stored[8:, :4]).all()
-
-
-@pytest.mark.parametrize("symmetric", [True, False])
-def test_views_are_the_matrix(x, z, tmp_path, symmetric):
-    found = gram(x, None if symmetric else z, store=tmp_path)
-    dense = np.asarray(found)
-    assert (found.shape, len(found), found.dtype) == (dense.shape, 11, dense.dtype)
-    for key in (3, -1, slice(2, 9), slice(None, None, -3), [5, 0, 5], (slice(1, 6), 2), (4, 5)):
-        np.testing.assert_array_equal(found[key], dense[key])
-    chosen = np.array([9, 1, 4]), np.array([0, 6])
-    np.testing.assert_array_equal(found[chosen], dense[np.ix_(*chosen)])
-    assert found[2:2].shape == (0, dense.shape[1])
-    lazy = found.dask()
-    assert isinstance(lazy, dask.array.Array)
-    np.testing.assert_array_equal((2 * lazy).compute(scheduler="synchronous"), 2 * dense)
-    columns = np.random.default_rng(2).normal(size=(dense.shape[1], 2))
-    np.testing.assert_allclose(found(columns), dense @ columns, rtol=ROUNDING, atol=ROUNDING)
-    with pytest.raises(IndexError, match="an index of rows and one of columns"):
-        found[0, 0, 0]
-    with pytest.raises(IndexError, match="out of bounds"):
-        found[11]
-
-
-def test_regression_reads_the_store(x, z, tmp_path):
-    own, between = gram(x, store=tmp_path / "own"), gram(z, x, store=tmp_path / "between")
-    y = np.random.default_rng(3).normal(size=(11, 2))
-    inverse = fk.regression.nystrom(own, 11, 6, ridge=1e-2, key=jax.random.key(0))
-    for preconditioner in (None, inverse):
-        solution = fk.regression.conjugate_gradients(
-            own, y, ridge=1e-2, preconditioner=preconditioner, tolerance=1e-12
-        )
-        dense = fk.regression.fit(np.asarray(own), y, ridge=1e-2)
-        np.testing.assert_allclose(
-            solution.predict(between), dense.predict(np.asarray(between)), atol=1e-8
-        )
-
-
-@pytest.mark.parametrize("package", ["zarr", "dask.array"])
-def test_what_the_extra_is_for_says_so_without_it(x, tmp_path, monkeypatch, package):
-    found = gram(x, store=tmp_path)
-    monkeypatch.setitem(sys.modules, package, None)
-    ask = found.dask if package == "dask.array" else lambda: gram(x, store=tmp_path)
-    with pytest.raises(
-        ImportError, match=r"not installed: pip install 'gradient-flowkit\[scale\]'"
-    ):
-        ask()
-    assert gram(x).shape == (11, 11)
