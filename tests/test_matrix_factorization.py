@@ -54,6 +54,7 @@ def _rms(errors):
     return float(np.sqrt(np.mean(np.square(errors))))
 
 
+@pytest.mark.slow
 def test_a_low_rank_matrix_is_recovered_and_known_entries_are_kept():
     target = _low_rank()
     X, hide = _hidden(target, 0.3)
@@ -158,6 +159,19 @@ def test_standard_units_are_standard_and_lead_back(kind):
         assert np.nanmean(standard**2) == pytest.approx(1.0)
     if kind == "matrix":
         assert np.nanmean(standard) == pytest.approx(0.0, abs=EXACT)
+
+
+@pytest.mark.parametrize("rows", [24, 1000])
+def test_a_column_that_is_constant_to_the_last_digit_has_scale_one(rows):
+    """The mean of many 0.1 is not 0.1, and what that leaves must not become a unit."""
+    X = np.random.default_rng(0).normal(1000.0, 10.0, (rows, 10))
+    X[:, 4] = 0.1
+    units = Units.of(X, "columns")
+    assert units.scales[4] == 1.0
+    new = X[:1] + 0.2
+    assert units.standardise(new, new=True)[0, 4] == pytest.approx(0.2)
+    for kind in KINDS:
+        np.testing.assert_array_equal(Units.of(np.full((rows, 3), 0.1), kind).scales, 1.0)
 
 
 def test_effects_of_rows_are_found_in_rows_never_seen():
