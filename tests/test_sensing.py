@@ -92,6 +92,17 @@ def test_measurements_drawn_anew_are_those_that_would_be_stored(block, key):
         np.testing.assert_allclose(one, other, atol=1e-14)
 
 
+def test_measurements_do_not_depend_on_the_precision_of_the_matrix(key):
+    target = jax.random.normal(key, (4, 3))
+    problem = GaussianSensing.from_matrix(target, measured=6, block=3, key=key)
+    single = target.astype(jnp.float32)
+    assert float(problem.loss(single)) < 1e-12
+    np.testing.assert_allclose(problem.measured(single), problem.values, atol=1e-6)
+    gradient = problem.gradient(single + 1)
+    assert gradient.dtype == jnp.float32
+    np.testing.assert_allclose(gradient, problem.gradient(target + 1), atol=1e-6)
+
+
 def test_measurements_drawn_anew_are_standard_and_differ(key):
     stored = GaussianSensing.from_matrix(np.eye(6), measured=500, block=50, key=key).stored()
     flat = np.asarray(stored.measurements).reshape(500, 36) * 6

@@ -89,8 +89,8 @@ class GaussianSensing(AbstractProblem):
     @eqx.filter_jit
     def measured(self, product: Float[Array, "out in"]) -> Float[Array, " padded"]:
         """<A_k, W> for every k, padding included."""
-        rows = lax.map(lambda i: self._draw(i, product.dtype) @ product.ravel(), self._blocks)
-        return rows.ravel()
+        flat = product.ravel().astype(self.values.dtype)
+        return lax.map(lambda i: self._draw(i) @ flat, self._blocks).ravel()
 
     def loss(self, product: Float[Array, "out in"]) -> Scalar:
         """Mean of squared residuals over the measurements.
@@ -98,31 +98,31 @@ class GaussianSensing(AbstractProblem):
         Raises:
             ValueError: `product` does not have the problem's shape.
         """
-        self._check(product)
+        product = self._checked(product)
 
         @jax.checkpoint
         def add(total: Scalar, i: Array) -> tuple[Scalar, None]:
-            _, squares = self._residuals(self._draw(i, product.dtype), i, product)
+            _, squares = self._residuals(self._draw(i), i, product)
             return total + squares, None
 
         return lax.scan(add, jnp.zeros((), product.dtype), self._blocks)[0]
 
     def gradient(self, product: Float[Array, "out in"]) -> Float[Array, "out in"]:
         """2/m sum_k (<A_k, W> - value_k) A_k, each block drawn once."""
-        self._check(product)
+        given, product = product.dtype, self._checked(product)
 
         def add(total: Array, i: Array) -> tuple[Array, None]:
-            draws = self._draw(i, product.dtype)
+            draws = self._draw(i)
             weighted, _ = self._residuals(draws, i, product)
             return total + 2 * weighted @ draws, None
 
         flat = lax.scan(add, jnp.zeros(product.size, product.dtype), self._blocks)[0]
-        return flat.reshape(product.shape)
+        return flat.reshape(product.shape).astype(given)
 
     def stored(self) -> MatrixSensing:
         """The same problem with its measurements in memory."""
         size = self.shape[0] * self.shape[1]
-        draws = lax.map(lambda i: self._draw(i, self.values.dtype), self._blocks)
+        draws = lax.map(lambda i: self._draw(i), self._blocks)
         count = int(np.count_nonzero(self.weights))
         measurements = draws.reshape(-1, size)[:count].reshape(count, *self.shape)
         return MatrixSensing(measurements, self.values[:count])
@@ -131,9 +131,10 @@ class GaussianSensing(AbstractProblem):
     def _blocks(self) -> Array:
         return jnp.arange(self.values.size // self.block)
 
-    def _draw(self, i: Array, dtype: np.dtype) -> Float[Array, "block size"]:
+    def _draw(self, i: Array) -> Float[Array, "block size"]:
         size = self.shape[0] * self.shape[1]
-        draws = jax.random.normal(jax.random.fold_in(self.key, i), (self.block, size), dtype)
+        key = jax.random.fold_in(self.key, i)
+        draws = jax.random.normal(key, (self.block, size), self.values.dtype)
         return draws / size**0.5
 
     def _residuals(
@@ -145,8 +146,10 @@ class GaussianSensing(AbstractProblem):
         weighted = window(self.weights) * residuals
         return weighted, jnp.sum(weighted * residuals)
 
-    def _check(self, product: Array) -> None:
+    def _checked(self, product: Array) -> Array:
+        """The product, in the precision of the measurements: another one draws other numbers."""
         if product.shape != self.shape:
             raise ValueError(
                 f"Argument `product` must have shape {self.shape}, but it has {product.shape}."
             )
+        return product.astype(self.values.dtype)
