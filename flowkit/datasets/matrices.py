@@ -35,10 +35,15 @@ def read_matrix(
         The matrix in float64.
 
     Raises:
-        ValueError: the file is missing, of another kind, empty or not a real matrix; a line of text
-            has another length than the first, or an entry is neither a finite number nor missing.
-            The message names the file and, of text, line and column.
+        ValueError: `missing` is a single text; the file is missing, of another kind, empty or not a
+            real matrix; a line of text has another length than the first, or an entry is neither a
+            finite number nor missing. The message names the file and, of text, line and column.
     """
+    if isinstance(missing, str):
+        raise ValueError(
+            f"Argument `missing` must be a collection of texts, such as [{missing!r}], but it is "
+            f"the text {missing!r}."
+        )
     file = Path(path)
     if file.suffix.lower() not in SUFFIXES:
         raise ValueError(

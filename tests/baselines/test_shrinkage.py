@@ -109,6 +109,7 @@ def test_a_path_of_warm_starts_arrives_where_cold_starts_do(key):
     assert ranks[0] == 1 < ranks[-1]
 
 
+@pytest.mark.slow
 def test_tuning_beats_both_ends_of_the_path_on_entries_it_never_saw(key):
     target = _noisy((60, 40), 2, 1.0)
     problem = MatrixCompletion.from_matrix(target, observed=0.5, key=key)

@@ -75,6 +75,12 @@ def test_other_files_are_refused(tmp_path):
         read_matrix(tmp_path / "absent.csv")
 
 
+def test_one_text_for_missing_is_no_collection_of_its_letters(tmp_path):
+    (tmp_path / "m.csv").write_text("9,99\n")
+    with pytest.raises(ValueError, match=r"`missing` must be a collection of texts, such as \['99"):
+        read_matrix(tmp_path / "m.csv", missing="99")
+
+
 BAD_ARRAYS = {
     "a list": (np.ones(3), "must hold a real matrix with entries, but it holds .* shape \\(3,\\)"),
     "complex": (1j * np.eye(2), "a real matrix"),
