@@ -10,6 +10,7 @@ from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
 from flowkit.problems.completion import AbstractProblem
+from flowkit.problems.counts import check_count
 from flowkit.problems.sensing import MatrixSensing
 
 BLOCK_NUMBERS = 2**22  # of measurements that are drawn at a time: 32 MiB in float64
@@ -72,12 +73,8 @@ class GaussianSensing(AbstractProblem):
                 f"Argument `target` must be a matrix of finite values, but its shape is {W.shape}."
             )
         block = max(1, BLOCK_NUMBERS // W.size) if block is None else block
-        for name, value in (("measured", measured), ("block", block)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(
-                    f"Argument `{name}` must be a positive integer, but it is {value!r}."
-                )
-        block = min(block, measured)
+        check_count(measured=measured, block=block)
+        measured, block = int(measured), min(int(block), int(measured))
         padded = -(-measured // block) * block
         weights = jnp.where(jnp.arange(padded) < measured, 1 / measured, 0.0).astype(W.dtype)
         shape = (W.shape[0], W.shape[1])
