@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from flowkit.problems import MatrixCompletion
+from flowkit.problems.counts import check_count
 
 USERS, MOVIES = 943, 1682
 RATINGS = 100_000
@@ -119,10 +120,12 @@ def synthetic_ratings(
         The ratings as observations.
 
     Raises:
-        ValueError: `ratings` is no number of entries of a matrix of that shape.
+        ValueError: `ratings` is no number of entries of a matrix of that shape, or `rank` is no
+            positive integer.
     """
     users, movies = shape
-    if not 0 < ratings <= users * movies:
+    check_count(ratings=ratings, rank=rank)
+    if ratings > users * movies:
         raise ValueError(
             f"Argument `ratings` must lie in 1 .. {users * movies}, but it is {ratings!r}."
         )

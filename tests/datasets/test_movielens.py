@@ -100,3 +100,5 @@ def test_synthetic_ratings_are_predicted_better_by_offsets_and_best_by_what_made
 def test_more_ratings_than_entries_are_refused(key):
     with pytest.raises(ValueError, match=r"`ratings` must lie in 1 \.\. 6"):
         synthetic_ratings(shape=(2, 3), ratings=7, key=key)
+    with pytest.raises(ValueError, match="`rank` must be a positive integer, but it is 0"):
+        synthetic_ratings(shape=(2, 3), ratings=4, rank=0, key=key)
