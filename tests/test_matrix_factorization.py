@@ -229,13 +229,16 @@ def test_it_imputes_in_a_pipeline_and_is_tuned_in_a_grid():
         ({"validation": 1.0}, "`validation` must be at least 0 and below 1"),
         ({"patience": 1.0}, "`patience` must be above 1"),
         ({"tolerance": 0.0}, "`tolerance` must be positive"),
-        ({"max_time": 0.0}, "`max_time` must be positive or None"),
+        ({"max_time": 0.0}, "`max_time` must be positive and finite, or None"),
+        ({"max_time": float("inf")}, "`max_time` must be positive and finite, or None"),
+        ({"validation": 0.999}, "`validation` must leave known entries to train on, but 0.999"),
         ({"ridge": -1.0}, "`ridge` must be at least 0, or None"),
     ],
 )
 def test_bad_parameters_are_refused_by_name(parameters, message):
     with pytest.raises(ValueError, match=message):
-        DeepMatrixFactorization(**parameters).fit(_low_rank())
+        (model := DeepMatrixFactorization(**parameters)).fit(_low_rank())
+    assert not [name for name in vars(model) if name.endswith("_") and name != "n_features_in_"]
 
 
 def test_a_matrix_of_which_nothing_is_known_is_refused():
