@@ -16,7 +16,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from flowkit import FactorFlow, MatrixCompletion, initial, integrate
 from flowkit.estimators import DeepMatrixFactorization
-from flowkit.estimators.standardisation import KINDS, Units, fitted
+from flowkit.estimators.standardisation import KINDS, Units, fitted, left_out_residuals
 from flowkit.observables import end_to_end
 
 SHAPE, RANK = (24, 10), 2
@@ -140,6 +140,26 @@ def test_the_score_leaves_every_known_entry_out_in_turn(model):
         row[0, j] = nan
         residuals.append((model.transform(row)[0, j] - X[i, j]) / deviation)
     assert model.score(X) == pytest.approx(-_rms(residuals), rel=1e-7)
+
+
+@pytest.mark.parametrize("ridge", [0.0, 1e-12, 1e-9, 1e-3])
+def test_entries_are_left_out_though_nothing_else_tells_of_them(ridge):
+    """As few known entries as features: each has all but all of its own fit."""
+    draw = np.random.default_rng(0).normal
+    features, rows = draw(size=(7, 4)), draw(size=(6, 7))
+    rows[np.random.default_rng(1).random(rows.shape) < 0.5] = nan
+    residuals = left_out_residuals(rows, features, ridge)
+    np.testing.assert_array_equal(np.isnan(residuals), np.isnan(rows))
+    for i, j in np.argwhere(~np.isnan(rows)):
+        known = ~np.isnan(rows[i]) & (np.arange(7) != j)
+        F = np.concatenate([features[known], ridge**0.5 * np.eye(4)])
+        coefficients = np.linalg.lstsq(F, np.concatenate([rows[i, known], np.zeros(4)]))[0]
+        assert residuals[i, j] == pytest.approx(rows[i, j] - features[j] @ coefficients, rel=1e-6)
+
+
+def test_nothing_known_has_no_score(model):
+    with pytest.raises(ValueError, match="`X` must have known entries"):
+        model.score(np.full((2, SHAPE[1]), nan))
 
 
 @pytest.mark.parametrize("kind", KINDS)

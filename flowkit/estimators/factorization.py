@@ -12,7 +12,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from flowkit import initial
 from flowkit.estimators.base import DTYPES
 from flowkit.estimators.early_stopping import first_time, train, train_until
-from flowkit.estimators.standardisation import COLUMNS, KINDS, Rows, Units, fitted
+from flowkit.estimators.standardisation import (
+    COLUMNS,
+    KINDS,
+    Rows,
+    Units,
+    fitted,
+    left_out_residuals,
+)
 from flowkit.observables import end_to_end
 from flowkit.problems import MatrixCompletion, WeightedCompletion
 
@@ -116,14 +123,17 @@ class DeepMatrixFactorization(OneToOneFeatureMixin, TransformerMixin, BaseEstima
 
         In standard units, which makes models of one `standardise` comparable. Every known entry of
         X is left out in turn and predicted from the other known entries of its row, in closed form
-        by its leverage. Rows seen in `fit` are predicted too well: score others.
+        by its leverage where that keeps the digits. Rows seen in `fit` are predicted too well:
+        score others.
+
+        Raises:
+            ValueError: nothing of X is known.
         """
         standard = self._standard(self._rows(X, reset=False))
-        fits, leverages = fitted(standard, self.features_, self.ridge_)
-        known = ~np.isnan(standard)
-        alone = leverages[known] > 1 - np.finfo(float).eps ** 0.5
-        residuals = (standard - fits)[known] / np.where(alone, 1.0, 1 - leverages[known])
-        return -float(np.sqrt(np.mean(np.where(alone, standard[known], residuals) ** 2)))
+        if np.isnan(standard).all():
+            raise ValueError("Argument `X` must have known entries, but all of it is nan.")
+        left_out = left_out_residuals(standard, self.features_, self.ridge_)
+        return -float(np.sqrt(np.nanmean(left_out**2)))
 
     def _fit(self, X: Any) -> tuple[Rows, Float[np.ndarray, "points features"]]:
         rows = self._rows(X)

@@ -12,6 +12,7 @@ COLUMNS, MATRIX, EFFECTS = "columns", "matrix", "effects"
 KINDS = (COLUMNS, MATRIX, EFFECTS)
 EFFECT_RIDGE = 3.0  # observations; an effect of so many observations is halved
 RELEVANT = 1e-6  # of the largest singular value: below it a direction was never learnt
+WITHOUT = 1e-6  # of an entry's own fit: above it a quotient by the rest is right to 1e-9
 ROUNDING = 10 * np.finfo(float).eps  # of an offset: what varies less is constant
 
 Rows = Float[np.ndarray, "points features"]
@@ -114,6 +115,25 @@ def fitted(
         fits[of] = rows[np.ix_(of, pattern)] @ (features @ solve).T
         leverages[np.ix_(of, pattern)] = np.einsum("kr,rk->k", features[pattern], solve)
     return fits, leverages
+
+
+def left_out_residuals(
+    rows: Rows, features: Float[np.ndarray, "features rank"], ridge: float
+) -> Rows:
+    """Known entries less their prediction from the others of their row; `nan` where unknown.
+
+    A residual is divided by one minus the leverage. Where that is next to zero the quotient has no
+    digits, and the row is fitted again without the entry.
+    """
+    fits, leverages = fitted(rows, features, ridge)
+    residuals, without = rows - fits, 1 - leverages
+    digits = without > WITHOUT
+    residuals = residuals / np.where(digits, without, 1.0)
+    for i, j in np.argwhere(~digits & ~np.isnan(rows)):
+        others = rows[[i]]
+        others[0, j] = np.nan
+        residuals[i, j] = rows[i, j] - fitted(others, features, ridge)[0][0, j]
+    return residuals
 
 
 def _solver(
