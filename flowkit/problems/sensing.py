@@ -87,9 +87,12 @@ class MatrixSensing(AbstractProblem):
         """Measure a symmetric matrix of given eigenvalues by symmetric matrices, all commuting.
 
         All are diagonal in one basis Q, uniformly distributed: the target is Q diag(eigenvalues)
-        Q^T, and A_k = Q diag(a_k) Q^T with standard normal a_k. From scale^(1/N) I the flow stays
-        diagonal in it, and as the scale falls it leads to the positive semidefinite solution of
-        least nuclear norm: the linear program of least sum x, x >= 0, <a_k, x> = value_k.
+        Q^T, and A_k = Q diag(a_k) Q^T with standard normal a_k. From scale^(1/N) I with N >= 2 the
+        exact flow stays diagonal in it, and in the limit of long times and then small scales it
+        leads to the positive semidefinite solution of least nuclear norm: the linear program of
+        least sum x, x >= 0, <a_k, x> = value_k. In floating point rounding breaks the symmetry, and
+        the flow is unstable against that: it leaves the commuting matrices within some tens of
+        units of time. Only diagonal measurements, Q = I, keep it diagonal to the last digit.
 
         Args:
             eigenvalues: Those of the target; not negative, so that a semidefinite solution exists.
