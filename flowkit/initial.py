@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from flowkit.problems import AbstractProblem
+from flowkit.problems.counts import check_count
 
 Factors = tuple[Float[Array, "_out _in"], ...]
 
@@ -122,13 +123,10 @@ def _layers(
     problem: AbstractProblem, depth: int, scale: float, width: int | None
 ) -> tuple[list[tuple[int, int]], float]:
     """Shapes of W_1 .. W_N and the scale of each."""
-    for name, value in (("depth", depth), ("width", width)):
-        is_integer = isinstance(value, int) and not isinstance(value, bool)
-        if value is not None and not (is_integer and value >= 1):
-            raise ValueError(f"Argument `{name}` must be a positive integer, but it is {value!r}.")
+    check_count(depth=depth, **({} if width is None else {"width": width}))
     if not 0 < scale < float("inf"):
         raise ValueError(f"Argument `scale` must be positive and finite, but it is {scale!r}.")
     out, into = problem.shape
-    sizes = [into, *[width or min(out, into)] * (depth - 1), out]
+    sizes = [into, *[int(width or min(out, into))] * (int(depth) - 1), out]
     shapes = [(sizes[j + 1], sizes[j]) for j in range(depth)]
     return shapes, scale ** (1 / depth)

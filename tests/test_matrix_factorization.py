@@ -16,7 +16,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from flowkit import FactorFlow, MatrixCompletion, initial, integrate
 from flowkit.estimators import DeepMatrixFactorization
-from flowkit.estimators.standardisation import KINDS, Units, fitted
+from flowkit.estimators.standardisation import KINDS, Units, fitted, left_out_residuals
 from flowkit.observables import end_to_end
 
 SHAPE, RANK = (24, 10), 2
@@ -54,6 +54,7 @@ def _rms(errors):
     return float(np.sqrt(np.mean(np.square(errors))))
 
 
+@pytest.mark.slow
 def test_a_low_rank_matrix_is_recovered_and_known_entries_are_kept():
     target = _low_rank()
     X, hide = _hidden(target, 0.3)
@@ -141,6 +142,26 @@ def test_the_score_leaves_every_known_entry_out_in_turn(model):
     assert model.score(X) == pytest.approx(-_rms(residuals), rel=1e-7)
 
 
+@pytest.mark.parametrize("ridge", [0.0, 1e-12, 1e-9, 1e-3])
+def test_entries_are_left_out_though_nothing_else_tells_of_them(ridge):
+    """As few known entries as features: each has all but all of its own fit."""
+    draw = np.random.default_rng(0).normal
+    features, rows = draw(size=(7, 4)), draw(size=(6, 7))
+    rows[np.random.default_rng(1).random(rows.shape) < 0.5] = nan
+    residuals = left_out_residuals(rows, features, ridge)
+    np.testing.assert_array_equal(np.isnan(residuals), np.isnan(rows))
+    for i, j in np.argwhere(~np.isnan(rows)):
+        known = ~np.isnan(rows[i]) & (np.arange(7) != j)
+        F = np.concatenate([features[known], ridge**0.5 * np.eye(4)])
+        coefficients = np.linalg.lstsq(F, np.concatenate([rows[i, known], np.zeros(4)]))[0]
+        assert residuals[i, j] == pytest.approx(rows[i, j] - features[j] @ coefficients, rel=1e-6)
+
+
+def test_nothing_known_has_no_score(model):
+    with pytest.raises(ValueError, match="`X` must have known entries"):
+        model.score(np.full((2, SHAPE[1]), nan))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_standard_units_are_standard_and_lead_back(kind):
     X, hide = _hidden(_low_rank() * np.arange(1, 11) + 5, 0.3)
@@ -158,6 +179,19 @@ def test_standard_units_are_standard_and_lead_back(kind):
         assert np.nanmean(standard**2) == pytest.approx(1.0)
     if kind == "matrix":
         assert np.nanmean(standard) == pytest.approx(0.0, abs=EXACT)
+
+
+@pytest.mark.parametrize("rows", [24, 1000])
+def test_a_column_that_is_constant_to_the_last_digit_has_scale_one(rows):
+    """The mean of many 0.1 is not 0.1, and what that leaves must not become a unit."""
+    X = np.random.default_rng(0).normal(1000.0, 10.0, (rows, 10))
+    X[:, 4] = 0.1
+    units = Units.of(X, "columns")
+    assert units.scales[4] == 1.0
+    new = X[:1] + 0.2
+    assert units.standardise(new, new=True)[0, 4] == pytest.approx(0.2)
+    for kind in KINDS:
+        np.testing.assert_array_equal(Units.of(np.full((rows, 3), 0.1), kind).scales, 1.0)
 
 
 def test_effects_of_rows_are_found_in_rows_never_seen():
@@ -215,13 +249,16 @@ def test_it_imputes_in_a_pipeline_and_is_tuned_in_a_grid():
         ({"validation": 1.0}, "`validation` must be at least 0 and below 1"),
         ({"patience": 1.0}, "`patience` must be above 1"),
         ({"tolerance": 0.0}, "`tolerance` must be positive"),
-        ({"max_time": 0.0}, "`max_time` must be positive or None"),
+        ({"max_time": 0.0}, "`max_time` must be positive and finite, or None"),
+        ({"max_time": float("inf")}, "`max_time` must be positive and finite, or None"),
+        ({"validation": 0.999}, "`validation` must leave known entries to train on, but 0.999"),
         ({"ridge": -1.0}, "`ridge` must be at least 0, or None"),
     ],
 )
 def test_bad_parameters_are_refused_by_name(parameters, message):
     with pytest.raises(ValueError, match=message):
-        DeepMatrixFactorization(**parameters).fit(_low_rank())
+        (model := DeepMatrixFactorization(**parameters)).fit(_low_rank())
+    assert not [name for name in vars(model) if name.endswith("_") and name != "n_features_in_"]
 
 
 def test_a_matrix_of_which_nothing_is_known_is_refused():

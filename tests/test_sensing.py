@@ -71,6 +71,17 @@ def test_measurements_are_counted(measured, key):
         MatrixSensing.from_matrix(np.eye(2), measured=measured, key=key)
 
 
+@pytest.mark.usefixtures("as_a_user")
+def test_numpy_integers_count(key):
+    for kind in (MatrixSensing, GaussianSensing):
+        of_numpy = kind.from_matrix(np.eye(2), measured=np.int64(3), key=key)
+        np.testing.assert_array_equal(
+            of_numpy.values, kind.from_matrix(np.eye(2), measured=3, key=key).values
+        )
+    factors = initial.identity(of_numpy, np.int64(2), 0.1, width=np.int32(3))
+    assert [W.shape for W in factors] == [(3, 2), (2, 3)]
+
+
 @pytest.mark.parametrize("block", [None, 4, 7])
 def test_measurements_drawn_anew_are_those_that_would_be_stored(block, key):
     """Loss, gradient by hand and by differentiation, and flow, with and without a padded block."""
@@ -90,6 +101,17 @@ def test_measurements_drawn_anew_are_those_that_would_be_stored(block, key):
         FactorFlow(free)(0.0, factors), FactorFlow(stored)(0.0, factors), strict=True
     ):
         np.testing.assert_allclose(one, other, atol=1e-14)
+
+
+def test_measurements_do_not_depend_on_the_precision_of_the_matrix(key):
+    target = jax.random.normal(key, (4, 3))
+    problem = GaussianSensing.from_matrix(target, measured=6, block=3, key=key)
+    single = target.astype(jnp.float32)
+    assert float(problem.loss(single)) < 1e-12
+    np.testing.assert_allclose(problem.measured(single), problem.values, atol=1e-6)
+    gradient = problem.gradient(single + 1)
+    assert gradient.dtype == jnp.float32
+    np.testing.assert_allclose(gradient, problem.gradient(target + 1), atol=1e-6)
 
 
 def test_measurements_drawn_anew_are_standard_and_differ(key):

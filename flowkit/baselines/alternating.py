@@ -9,6 +9,7 @@ from jaxtyping import Float, PRNGKeyArray
 
 from flowkit.baselines.completed import Completed, Matrix, check_positive, observed_in
 from flowkit.problems import MatrixCompletion
+from flowkit.problems.counts import check_count
 
 
 def alternating_least_squares(
@@ -37,9 +38,10 @@ def alternating_least_squares(
         The completed matrix; its facts are `rank`, `ridge` and `sweeps`.
 
     Raises:
-        ValueError: `rank` or `sweeps` is not positive, or a ridge is not.
+        ValueError: `rank` or `sweeps` is no positive integer, or a ridge is not positive.
     """
-    check_positive(rank=rank, ridge=ridge, offset_ridge=offset_ridge, sweeps=sweeps)
+    check_count(rank=rank, sweeps=sweeps)
+    check_positive(ridge=ridge, offset_ridge=offset_ridge)
     mask, values = observed_in(problem)
     mean = values.sum() / mask.sum()
     residual = np.where(mask, values - mean, 0.0)
@@ -75,7 +77,16 @@ def tuned_alternating_least_squares(
     Returns:
         The completed matrix; its facts are the `rank` and `ridge` chosen, `sweeps`, and
         `validation rmse`, their error on the observations held back.
+
+    Raises:
+        ValueError: `ranks` or `ridges` is empty, or one of them is not positive, or `validation`
+            leaves no observations on a side.
     """
+    for name, choices in (("ranks", ranks), ("ridges", ridges)):
+        if not len(choices):
+            raise ValueError(
+                f"Argument `{name}` must hold at least one number, but it is {choices!r}."
+            )
     split_key, fit_key = jax.random.split(key)
     train, held_back = problem.split(validation, key=split_key)
     entries, values = (held_back.rows, held_back.cols), np.asarray(held_back.values)

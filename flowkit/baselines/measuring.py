@@ -35,15 +35,35 @@ class Entries:
         """The multipliers m for which W + A*(m) is the nearest matrix that meets the values."""
         return self.values - self.apply(matrix)
 
+    def projected(self, matrix: Matrix) -> Matrix:
+        """The nearest matrix that meets the values."""
+        nearest = matrix.copy()
+        nearest[self.rows, self.cols] = self.values
+        return nearest
+
 
 @dataclass(frozen=True)
 class InnerProducts:
-    """The same for inner products with known matrices, which may depend on each other."""
+    """The same for inner products with known matrices, which may depend on each other.
+
+    Solves by the singular values of the measurements, each solution refined once: nearly dependent
+    measurements are met to rounding, whereas a Gram matrix would square their condition number.
+    """
 
     flat: Float[np.ndarray, "observed size"]
-    inverse_gram: Float[np.ndarray, "observed observed"]
+    left: Float[np.ndarray, "observed rank"]
+    singular_values: Float[np.ndarray, " rank"]
+    right: Float[np.ndarray, "rank size"]
     values: Values
     shape: tuple[int, int]
+
+    @classmethod
+    def of(
+        cls, flat: Float[np.ndarray, "observed size"], values: Values, shape: tuple[int, int]
+    ) -> "InnerProducts":
+        U, s, Vt = np.linalg.svd(flat, full_matrices=False)
+        kept = s > max(flat.shape) * np.finfo(float).eps * s[0]
+        return cls(flat, U[:, kept], s[kept], Vt[kept], values, shape)
 
     def apply(self, matrix: Matrix) -> Values:
         return self.flat @ matrix.ravel()
@@ -52,7 +72,17 @@ class InnerProducts:
         return (multipliers @ self.flat).reshape(self.shape)
 
     def correction(self, matrix: Matrix) -> Values:
-        return self.inverse_gram @ (self.values - self.apply(matrix))
+        solve = lambda left: self.left @ ((left @ self.left) / self.singular_values**2)
+        left = self.values - self.apply(matrix)
+        multipliers = solve(left)
+        return multipliers + solve(left - self.apply(self.adjoint(multipliers)))
+
+    def projected(self, matrix: Matrix) -> Matrix:
+        for _ in range(2):
+            left = self.values - self.apply(matrix)
+            step = ((left @ self.left) / self.singular_values) @ self.right
+            matrix = matrix + step.reshape(self.shape)
+        return matrix
 
 
 Measuring = Entries | InnerProducts
@@ -74,9 +104,8 @@ def measuring_of(problem: AbstractProblem) -> Measuring:
         )
     flat = np.asarray(problem.measurements, float).reshape(len(problem.values), -1)
     values = np.asarray(problem.values, float)
-    inverse = np.linalg.pinv(flat @ flat.T, hermitian=True)
-    measuring = InnerProducts(flat, inverse, values, problem.shape)
-    nearest = measuring.adjoint(measuring.correction(np.zeros(problem.shape)))
+    measuring = InnerProducts.of(flat, values, problem.shape)
+    nearest = measuring.projected(np.zeros(problem.shape))
     left = np.linalg.norm(measuring.apply(nearest) - values)
     if left > CONSISTENT * np.linalg.norm(values):
         raise ValueError(

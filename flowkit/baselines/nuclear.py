@@ -8,6 +8,7 @@ from flowkit.baselines.semidefinite import solve_semidefinite
 from flowkit.baselines.splitting import solve_by_splitting
 from flowkit.baselines.thresholding import largest
 from flowkit.problems import MatrixCompletion, MatrixSensing
+from flowkit.problems.counts import check_count
 
 SPLITTING = "splitting"
 SOLVERS = ("auto", "scs", "clarabel", SPLITTING)
@@ -42,6 +43,7 @@ def minimum_nuclear_norm(
     Raises:
         ValueError: an argument is not usable, or no matrix meets the measurements.
         ImportError: the extra `convex` is needed and not installed.
+        ArithmeticError: a semidefinite solver failed.
 
     Source:
         Fazel 2002; Recht, Fazel, Parrilo 2010, arXiv:0706.4138, section 2 (the dual). The splitting
@@ -49,7 +51,8 @@ def minimum_nuclear_norm(
     """
     if solver not in SOLVERS:
         raise ValueError(f"Argument `solver` must be one of {SOLVERS}, but it is {solver!r}.")
-    check_positive(tolerance=tolerance, max_iterations=max_iterations)
+    check_positive(tolerance=tolerance)
+    check_count(max_iterations=max_iterations)
     measuring = measuring_of(problem)
     if not measuring.values.any():
         certificate = Certificate(0.0, 0.0, np.zeros_like(measuring.values))
@@ -61,7 +64,7 @@ def minimum_nuclear_norm(
         found = solve_by_splitting(measuring, certify, tolerance, max_iterations)
     else:
         found = solve_semidefinite(measuring, solver, tolerance, max_iterations)
-    matrix = found.matrix + measuring.adjoint(measuring.correction(found.matrix))
+    matrix = measuring.projected(found.matrix)
     certificate = certificate_of(measuring, matrix, found.multipliers)
     return Completed(matrix, {"solver": solver, "iterations": found.iterations}, certificate)
 

@@ -1,10 +1,14 @@
 """The least nuclear norm as a semidefinite program, by way of cvxpy."""
 
+import warnings
+from types import ModuleType
+
 import numpy as np
 
 from flowkit.baselines.measuring import InnerProducts, Measuring
 from flowkit.baselines.splitting import Found
 
+INACCURATE = "Solution may be inaccurate"  # cvxpy's warning; a certificate says how much
 MARGIN = 20  # a gap is about four times the tolerance of SCS, measured
 
 
@@ -26,7 +30,12 @@ def solve_semidefinite(
         measured = W[measuring.rows, measuring.cols]
     meets = measured == measuring.values / scale
     program = cvxpy.Problem(cvxpy.Minimize(cvxpy.normNuc(W)), [meets])
-    program.solve(solver=solver.upper(), **_options(solver, tolerance, int(max_iterations)))
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", INACCURATE)
+            program.solve(solver=solver.upper(), **_options(solver, tolerance, int(max_iterations)))
+    except cvxpy.error.SolverError as error:
+        raise ArithmeticError(f"The solver `{solver}` failed: {error}") from error
     if W.value is None or meets.dual_value is None:
         raise ArithmeticError(f"The solver `{solver}` failed: its status is `{program.status}`.")
     iterations = program.solver_stats.num_iters or 0
@@ -40,7 +49,7 @@ def _options(solver: str, tolerance: float, max_iterations: int) -> dict[str, fl
     return {name: tolerance / MARGIN for name in gaps} | {"max_iter": max_iterations}
 
 
-def _cvxpy():
+def _cvxpy() -> ModuleType:
     try:
         import cvxpy
     except ModuleNotFoundError as error:

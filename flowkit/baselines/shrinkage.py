@@ -16,9 +16,11 @@ from flowkit.baselines.completed import (
 from flowkit.baselines.offsets import row_plus_column_effects
 from flowkit.baselines.thresholding import largest, shrunk
 from flowkit.problems import MatrixCompletion
+from flowkit.problems.counts import check_count
 
 CHECK_EVERY = 5  # a gap costs about one step
 PENALTIES, LOWEST = 20, 1e-3  # of the default path, the last one in units of the first
+ROUNDING = 10 * np.finfo(float).eps  # of the largest value: a remainder below it is none
 PATIENCE = 3  # penalties in a row whose validation error is above the least one
 
 
@@ -49,14 +51,15 @@ def soft_impute(
         The completed matrix and its certificate; its facts are `penalty`, `rank` and `iterations`.
 
     Raises:
-        ValueError: `penalty`, `tolerance` or `max_iterations` is not positive, or `start` has
-            another shape.
+        ValueError: `penalty` or `tolerance` is not positive, `max_iterations` is no positive
+            integer, or `start` has another shape.
 
     Source:
         Mazumder, Hastie, Tibshirani 2010, JMLR 11, algorithm 1; the restart is that of O'Donoghue
         and Candes 2015, arXiv:1204.3982. Checked by tests/baselines/test_shrinkage.py.
     """
-    check_positive(penalty=penalty, tolerance=tolerance, max_iterations=max_iterations)
+    check_positive(penalty=penalty, tolerance=tolerance)
+    check_count(max_iterations=max_iterations)
     mask, values = observed_in(problem)
     if start is not None and np.shape(start) != problem.shape:
         raise ValueError(
@@ -64,16 +67,16 @@ def soft_impute(
         )
     first = np.zeros(problem.shape) if start is None else np.asarray(start, float)
     steps = enumerate(_steps(mask, values, first, float(penalty)), 1)
-    best, least, iteration = None, float("inf"), 0
+    best, least, iteration = (first, 0, None), float("inf"), 0
     for iteration, (matrix, norm, rank) in itertools.islice(steps, int(max_iterations)):
         if iteration % CHECK_EVERY and iteration not in (1, max_iterations):
             continue
         certificate = _certificate(mask, values, matrix, norm, float(penalty))
-        if best is None or certificate.relative_gap < least:
+        if iteration == 1 or certificate.relative_gap < least:
             best, least = (matrix, rank, certificate), certificate.relative_gap
         if least <= tolerance:
             break
-    matrix, rank, certificate = best or (first, 0, None)
+    matrix, rank, certificate = best
     facts = {"penalty": float(penalty), "rank": rank, "iterations": iteration}
     return Completed(matrix, facts, certificate)
 
@@ -134,12 +137,7 @@ def soft_impute_path(
     """
     if penalties is None:
         penalties = default_penalties(problem)
-    penalties = [float(penalty) for penalty in penalties]
-    check_positive(**{f"penalties[{i}]": penalty for i, penalty in enumerate(penalties)})
-    if not penalties or any(b >= a for a, b in itertools.pairwise(penalties)):
-        raise ValueError(
-            f"Argument `penalties` must be strictly falling and not empty, but it is {penalties}."
-        )
+    penalties = _checked(penalties)
     path: list[Completed] = []
     for penalty in penalties:
         start = path[-1].matrix if path else None
@@ -149,6 +147,18 @@ def soft_impute_path(
             )
         )
     return tuple(path)
+
+
+def _checked(
+    penalties: Sequence[float | int] | Float[np.ndarray, " penalties"],
+) -> list[float]:
+    penalties = [float(penalty) for penalty in penalties]
+    check_positive(**{f"penalties[{i}]": penalty for i, penalty in enumerate(penalties)})
+    if not penalties or any(b >= a for a, b in itertools.pairwise(penalties)):
+        raise ValueError(
+            f"Argument `penalties` must be strictly falling and not empty, but it is {penalties}."
+        )
+    return penalties
 
 
 def default_penalties(problem: MatrixCompletion) -> Float[np.ndarray, " penalties"]:
@@ -180,7 +190,7 @@ def tuned_soft_impute(
     Args:
         problem: The observations.
         penalties: Strictly falling; by default those of `soft_impute_path` for the observations
-            that are not held back. The path ends where the error has grown for three penalties.
+            that are not held back. The path ends where the last three errors are above the least.
         offset_ridge: First subtract `row_plus_column_effects` of this ridge, and add them at the
             end; the certificate is then that of the remainder. None for the values as they are.
         validation: The part of the observations that chooses.
@@ -191,6 +201,11 @@ def tuned_soft_impute(
     Returns:
         The completed matrix and its certificate; its facts are those of `soft_impute` and
         `validation rmse`, the error on the observations held back.
+
+    Raises:
+        ValueError: `penalties` are empty, not positive or not falling, or not given where all
+            values are zero; another number is not positive, or `validation` leaves no observations
+            on a side.
     """
     train, held_back = problem.split(validation, key=key)
     rest, offsets = _without_offsets(train, offset_ridge)
@@ -199,9 +214,11 @@ def tuned_soft_impute(
     errors: dict[float, float] = {}
     last = None
     options = {"tolerance": tolerance, "max_iterations": max_iterations}
-    for penalty in default_penalties(rest) if penalties is None else penalties:
-        last = soft_impute(rest, float(penalty), start=last, **options).matrix
-        errors[float(penalty)] = float(np.sqrt(np.mean((last[entries] - target) ** 2)))
+    if penalties is None and offset_ridge is not None and not rest.values.any():
+        penalties = [float(np.abs(problem.values).max()) or 1.0]  # any leaves the offsets alone
+    for penalty in _checked(default_penalties(rest) if penalties is None else penalties):
+        last = soft_impute(rest, penalty, start=last, **options).matrix
+        errors[penalty] = float(np.sqrt(np.mean((last[entries] - target) ** 2)))
         if len(errors) > PATIENCE and min(list(errors.values())[-PATIENCE:]) > min(errors.values()):
             break
     penalty = min(errors, key=lambda penalty: errors[penalty])
@@ -220,5 +237,7 @@ def _without_offsets(
         return problem, np.zeros(problem.shape)
     offsets = row_plus_column_effects(problem, ridge=ridge).matrix
     entries = np.asarray(problem.rows), np.asarray(problem.cols)
-    rest = np.asarray(problem.values) - offsets[entries]
+    values = np.asarray(problem.values)
+    rest = values - offsets[entries]
+    rest = np.where(np.abs(rest) > ROUNDING * np.abs(values).max(), rest, 0.0)
     return MatrixCompletion(*entries, rest, problem.shape), offsets

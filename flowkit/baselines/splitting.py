@@ -30,14 +30,14 @@ def solve_by_splitting(
     With X the projection of Z, step to Z + shrunk(2 X - Z) - X. At rest (X - Z) / step is A*(m) and
     a subgradient of the nuclear norm at X, so m is the optimal dual point. The least gap is kept.
     """
-    correction = measuring.correction(measuring.adjoint(0 * measuring.values))
-    auxiliary = measuring.adjoint(correction)
+    zero = measuring.adjoint(0 * measuring.values)
+    auxiliary = measuring.projected(zero)
     step = STEP * largest(auxiliary)
-    best, best_gap, iteration = Found(auxiliary, correction, 0), float("inf"), 0
+    best, best_gap, iteration = Found(auxiliary, measuring.correction(zero), 0), float("inf"), 0
     for iteration in range(1, int(max_iterations) + 1):
-        multipliers = measuring.correction(auxiliary)
-        meeting = auxiliary + measuring.adjoint(multipliers)
+        meeting = measuring.projected(auxiliary)
         if iteration % CHECK_EVERY == 0 or iteration == max_iterations:
+            multipliers = measuring.correction(auxiliary)
             gap = certify(meeting, multipliers).relative_gap
             if gap < best_gap:
                 best, best_gap = Found(meeting, multipliers, iteration), gap

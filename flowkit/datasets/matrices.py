@@ -1,6 +1,8 @@
 """Matrices with missing entries from the user's files: delimited text, and NumPy's formats."""
 
 import csv
+import struct
+import zlib
 from collections.abc import Collection, Iterator
 from os import PathLike
 from pathlib import Path
@@ -11,6 +13,15 @@ from jaxtyping import Float
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 SUFFIXES = (*DELIMITERS, ".npy", ".npz")
+UNREADABLE = (
+    ValueError,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    struct.error,
+    BadZipFile,
+    zlib.error,
+)
 MISSING = ("", "nan", "na", "null", "none", "?")  # whatever their case
 
 
@@ -27,18 +38,26 @@ def read_matrix(
         path: A `.csv` (commas) or `.tsv` file (tabs) with a row a line, or a NumPy `.npy` or `.npz`
             file, read without pickles. Nothing is downloaded.
         missing: What stands for a missing entry in text, whatever its case; blanks around it do
-            not count. In NumPy's formats it is `nan`.
-        header: Whether the first line of text holds names, which are read past.
-        name: Which array of a `.npz` file; needed where it holds several.
+            not count. In NumPy's formats it is `nan`. A blank line is a missing entry where rows
+            hold a single one, except at the end of the file, where blank lines are read past.
+        header: Whether the first line of text holds names, which are read past; not for NumPy's
+            formats.
+        name: Which array of a `.npz` file, and of no other; needed where it holds several.
 
     Returns:
         The matrix in float64.
 
     Raises:
-        ValueError: the file is missing, of another kind, empty or not a real matrix; a line of text
-            has another length than the first, or an entry is neither a finite number nor missing.
-            The message names the file and, of text, line and column.
+        ValueError: `missing` is a single text, or an option does not apply; the file is missing, of
+            another kind, empty or not a real matrix; a line of text has another length than the
+            first, or an entry is neither a finite number nor missing. The message names the file
+            and, of text, line and column.
     """
+    if isinstance(missing, str):
+        raise ValueError(
+            f"Argument `missing` must be a collection of texts, such as [{missing!r}], but it is "
+            f"the text {missing!r}."
+        )
     file = Path(path)
     if file.suffix.lower() not in SUFFIXES:
         raise ValueError(
@@ -46,7 +65,12 @@ def read_matrix(
         )
     if not file.is_file():
         raise ValueError(f"Argument `path` must be a file, but there is no file `{file}`.")
-    if file.suffix.lower() in DELIMITERS:
+    suffix = file.suffix.lower()
+    if header and suffix not in DELIMITERS:
+        raise ValueError(f"Argument `header` must be False for `{suffix}`, but it is {header!r}.")
+    if name is not None and suffix != ".npz":
+        raise ValueError(f"Argument `name` must be None for `{suffix}`, but it is {name!r}.")
+    if suffix in DELIMITERS:
         return _from_text(file, missing, header=header)
     return _checked(file, _loaded(file, name))
 
@@ -55,18 +79,20 @@ def _from_text(
     path: Path, missing: Collection[str], *, header: bool
 ) -> Float[np.ndarray, "rows columns"]:
     absent = {text.strip().lower() for text in missing}
+    lines = list(_lines(path))[1 if header else 0 :]
+    while lines and not lines[-1][1]:
+        lines.pop()
+    if not lines:
+        raise ValueError(f"File `{path}` must hold at least one row of entries, but it is empty.")
+    width = next(len(cells) for _, cells in lines if cells)
     rows: list[list[float]] = []
-    for i, (where, cells) in enumerate(_lines(path)):
-        if header and i == 0:
-            continue
-        if rows and len(cells) != len(rows[0]):
+    for where, cells in lines:
+        if (len(cells) or 1) != width:
             raise ValueError(
-                f"{where} must hold {len(rows[0])} entries, as the first row does, but it holds "
+                f"{where} must hold {width} entries, as the first row does, but it holds "
                 f"{len(cells)}."
             )
-        rows.append([_entry(cell, absent, where, j) for j, cell in enumerate(cells, 1)])
-    if not rows or not rows[0]:
-        raise ValueError(f"File `{path}` must hold at least one row of entries, but it is empty.")
+        rows.append([_entry(cell, absent, where, j) for j, cell in enumerate(cells or [""], 1)])
     return np.array(rows)
 
 
@@ -89,7 +115,7 @@ def _entry(cell: str, absent: set[str], where: str, column: int) -> float:
     if cell.strip().lower() in absent:
         return float("nan")
     try:
-        value = float(cell)
+        value = float(cell if "_" not in cell else "")  # Python reads 1_0 as ten
     except ValueError:
         value = float("inf")
     if not np.isfinite(value):
@@ -105,12 +131,13 @@ def _loaded(path: Path, name: str | None) -> np.ndarray:
         with path.open("rb") as file:
             content = np.load(file, allow_pickle=False)
             arrays = None if isinstance(content, np.ndarray) else dict(content)
-    except (ValueError, EOFError, OSError, BadZipFile) as error:
+    except UNREADABLE as error:
         raise ValueError(
             f"File `{path}` must hold arrays in NumPy's format, but it cannot be read: {error}."
         ) from error
     if arrays is None:
         return content
+    arrays = {key: array for key, array in arrays.items() if isinstance(array, np.ndarray)}
     chosen = next(iter(arrays), None) if name is None and len(arrays) == 1 else name
     if chosen not in arrays:
         raise ValueError(

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from flowkit.problems import MatrixCompletion
+from flowkit.problems.counts import check_count
 
 USERS, MOVIES = 943, 1682
 RATINGS = 100_000
@@ -48,7 +49,7 @@ def movielens(
         )
     seen: dict[tuple[int, int], int] = {}
     ratings: list[float] = []
-    for number, line in enumerate(path.read_text("latin-1").splitlines(), 1):
+    for number, line in enumerate(_lines(path), 1):
         where = f"File `{path}`, line {number}"
         user, movie, rating = _parsed(line, where, shape)
         if (first := seen.setdefault((user, movie), number)) != number:
@@ -63,6 +64,12 @@ def movielens(
     return MatrixCompletion(users - 1, movies - 1, np.array(ratings), shape)
 
 
+def _lines(path: Path) -> list[str]:
+    """Lines end at line feeds alone; other breaks of Unicode are characters of a line."""
+    text = path.read_text("latin-1")
+    return text.removesuffix("\n").split("\n") if text else []
+
+
 def _parsed(line: str, where: str, shape: tuple[int, int]) -> tuple[int, int, float]:
     fields = line.split("\t")
     if len(fields) != FIELDS:
@@ -75,7 +82,7 @@ def _parsed(line: str, where: str, shape: tuple[int, int]) -> tuple[int, int, fl
         for text, name, size in zip(fields, ("user", "movie"), shape, strict=False)
     )
     try:
-        rating = float(fields[2])
+        rating = float(fields[2] if "_" not in fields[2] else "")  # Python reads 0_4 as four
     except ValueError:
         rating = float("nan")
     if not LOWEST <= rating <= HIGHEST:
@@ -119,10 +126,12 @@ def synthetic_ratings(
         The ratings as observations.
 
     Raises:
-        ValueError: `ratings` is no number of entries of a matrix of that shape.
+        ValueError: `ratings` is no number of entries of a matrix of that shape, or `rank` is no
+            positive integer.
     """
     users, movies = shape
-    if not 0 < ratings <= users * movies:
+    check_count(ratings=ratings, rank=rank)
+    if ratings > users * movies:
         raise ValueError(
             f"Argument `ratings` must lie in 1 .. {users * movies}, but it is {ratings!r}."
         )

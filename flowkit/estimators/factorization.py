@@ -12,7 +12,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from flowkit import initial
 from flowkit.estimators.base import DTYPES
 from flowkit.estimators.early_stopping import first_time, train, train_until
-from flowkit.estimators.standardisation import COLUMNS, KINDS, Rows, Units, fitted
+from flowkit.estimators.standardisation import (
+    COLUMNS,
+    KINDS,
+    Rows,
+    Units,
+    fitted,
+    left_out_residuals,
+)
 from flowkit.observables import end_to_end
 from flowkit.problems import MatrixCompletion, WeightedCompletion
 
@@ -38,7 +45,8 @@ class DeepMatrixFactorization(OneToOneFeatureMixin, TransformerMixin, BaseEstima
         standardise: "columns" for the mean and deviation of each column, as columns of different
             units need; "matrix" for those of all entries together; "effects" to subtract effects
             of rows and columns (ridge regression) and divide by the deviation of what is left.
-        validation: The part of the known entries that is held out; 0 to train to the end.
+        validation: The part of the known entries that is held out; 0 to train to the end. They
+            tell when to stop, but offsets and scales are those of all known entries.
         refit: Whether to train on all known entries up to the stopping time found.
         patience: Training ends where the time has grown by this factor since the held-out error was
             least. Between two modes that are learnt one after the other it hardly moves: a factor
@@ -115,25 +123,29 @@ class DeepMatrixFactorization(OneToOneFeatureMixin, TransformerMixin, BaseEstima
 
         In standard units, which makes models of one `standardise` comparable. Every known entry of
         X is left out in turn and predicted from the other known entries of its row, in closed form
-        by its leverage. Rows seen in `fit` are predicted too well: score others.
+        by its leverage where that keeps the digits. Rows seen in `fit` are predicted too well:
+        score others.
+
+        Raises:
+            ValueError: nothing of X is known.
         """
         standard = self._standard(self._rows(X, reset=False))
-        fits, leverages = fitted(standard, self.features_, self.ridge_)
-        known = ~np.isnan(standard)
-        alone = leverages[known] > 1 - np.finfo(float).eps ** 0.5
-        residuals = (standard - fits)[known] / np.where(alone, 1.0, 1 - leverages[known])
-        return -float(np.sqrt(np.mean(np.where(alone, standard[known], residuals) ** 2)))
+        if np.isnan(standard).all():
+            raise ValueError("Argument `X` must have known entries, but all of it is nan.")
+        left_out = left_out_residuals(standard, self.features_, self.ridge_)
+        return -float(np.sqrt(np.nanmean(left_out**2)))
 
     def _fit(self, X: Any) -> tuple[Rows, Float[np.ndarray, "points features"]]:
         rows = self._rows(X)
         self._check_parameters()
         random = check_random_state(self.random_state)
         start, split = jax.random.split(jax.random.key(random.randint(2**31 - 1)))
-        self.units_ = Units.of(rows.astype(float), self.standardise)
-        standard = self.units_.standardise(rows.astype(float))
+        units = Units.of(rows.astype(float), self.standardise)
+        standard = units.standardise(rows.astype(float))
         problem = MatrixCompletion.from_matrix(standard, observed=~np.isnan(standard))
         factors = initial.gaussian(problem, self.depth, self.scale, width=self.width, key=start)
         self._learn(problem, factors, split)
+        self.units_ = units
         product = np.asarray(end_to_end(self.factors_), float)
         self.features_ = self.units_.features(product)
         return rows, product
@@ -146,7 +158,7 @@ class DeepMatrixFactorization(OneToOneFeatureMixin, TransformerMixin, BaseEstima
             self.times_ = self.train_losses_ = self.held_out_losses_ = np.zeros(0)
             return
         held_out, taught = None, everything
-        if round(self.validation * problem.values.size) > 0:
+        if self._held_out_count(problem.values.size) > 0:
             first, second = problem.split(float(self.validation), key=key)
             if first.values.any():
                 held_out, taught = WeightedCompletion.of(second), WeightedCompletion.of(first)
@@ -159,12 +171,21 @@ class DeepMatrixFactorization(OneToOneFeatureMixin, TransformerMixin, BaseEstima
             tolerance=float(self.tolerance),
             patience=float(self.patience),
         )
-        self.factors_, self.time_ = trained.factors, trained.time
-        if held_out is not None and self.refit:
-            self.factors_ = train_until(everything, factors, trained.time)
+        refits = held_out is not None and self.refit
+        learnt = train_until(everything, factors, trained.time) if refits else trained.factors
+        self.factors_, self.time_ = learnt, trained.time
         self.ridge_ = trained.loss if self.ridge is None else float(self.ridge)
         self.times_, self.train_losses_ = trained.times, trained.train_losses
         self.held_out_losses_ = trained.held_out_losses
+
+    def _held_out_count(self, known: int) -> int:
+        count = round(self.validation * known)
+        if count == known:
+            raise ValueError(
+                f"Argument `validation` must leave known entries to train on, but "
+                f"{self.validation!r} holds out {count} of {known}."
+            )
+        return count
 
     def _rows(self, X: Any, *, reset: bool = True) -> Any:
         if not reset:
@@ -186,7 +207,10 @@ class DeepMatrixFactorization(OneToOneFeatureMixin, TransformerMixin, BaseEstima
             "validation": (0 <= self.validation < 1, "at least 0 and below 1"),
             "patience": (self.patience > 1, "above 1"),
             "tolerance": (self.tolerance > 0, "positive"),
-            "max_time": (self.max_time is None or self.max_time > 0, "positive or None"),
+            "max_time": (
+                self.max_time is None or 0 < self.max_time < float("inf"),
+                "positive and finite, or None",
+            ),
             "ridge": (self.ridge is None or self.ridge >= 0, "at least 0, or None"),
         }
         for name, (holds, condition) in conditions.items():

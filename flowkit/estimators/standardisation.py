@@ -12,6 +12,8 @@ COLUMNS, MATRIX, EFFECTS = "columns", "matrix", "effects"
 KINDS = (COLUMNS, MATRIX, EFFECTS)
 EFFECT_RIDGE = 3.0  # observations; an effect of so many observations is halved
 RELEVANT = 1e-6  # of the largest singular value: below it a direction was never learnt
+WITHOUT = 1e-6  # of an entry's own fit: above it a quotient by the rest is right to 1e-9
+ROUNDING = 10 * np.finfo(float).eps  # of an offset: what varies less is constant
 
 Rows = Float[np.ndarray, "points features"]
 
@@ -37,23 +39,24 @@ class Units:
         A column without known entries has the mean of all as offset.
         """
         known = ~np.isnan(X)
-        mean = X[known].mean()
-        rows, columns = np.zeros(len(X)), np.full(X.shape[1], mean)
+        shifts = _shifts(X, known, by_column=kind == COLUMNS)
+        shifted, counts = X - shifts, known.sum(0)
+        rows, columns = np.zeros(len(X)), np.full(X.shape[1], shifted[known].mean())
         if kind == EFFECTS:
-            problem = MatrixCompletion.from_matrix(X, observed=known)
+            problem = MatrixCompletion.from_matrix(shifted, observed=known)
             effects = row_plus_column_effects(problem, ridge=EFFECT_RIDGE).matrix
             columns = effects.mean(0)
             rows = effects.mean(1) - effects.mean()
-        counts = known.sum(0)
         if kind == COLUMNS:
-            sums = np.where(known, X, 0.0).sum(0)
-            columns = np.where(counts > 0, sums / np.maximum(counts, 1), mean)
-        squares = np.where(known, X - rows[:, None] - columns, 0.0) ** 2
+            sums = np.where(known, shifted, 0.0).sum(0)
+            columns = np.where(counts > 0, sums / np.maximum(counts, 1), X[known].mean())
+        squares = np.where(known, shifted - rows[:, None] - columns, 0.0) ** 2
         if kind == COLUMNS:
             deviations = np.sqrt(squares.sum(0) / np.maximum(counts, 1))
         else:
             deviations = np.full(X.shape[1], np.sqrt(squares.sum() / counts.sum()))
-        varies = deviations > np.finfo(float).eps * np.abs(columns)
+        columns = columns + shifts
+        varies = deviations > ROUNDING * np.abs(columns)
         return cls(rows, columns, np.where(varies, deviations, 1.0))
 
     def standardise(self, X: Rows, *, new: bool = False) -> Rows:
@@ -80,6 +83,15 @@ class Units:
         return np.concatenate(directions, axis=1)
 
 
+def _shifts(
+    X: Rows, known: Bool[np.ndarray, "points features"], *, by_column: bool
+) -> Float[np.ndarray, " features"]:
+    """A known entry of each column, or one of all; less it, what is constant has mean zero."""
+    if not by_column:
+        return np.full(X.shape[1], X[known][0])
+    return np.where(known.any(0), X[known.argmax(0), np.arange(X.shape[1])], 0.0)
+
+
 def fitted(
     rows: Rows, features: Float[np.ndarray, "features rank"], ridge: float
 ) -> tuple[Rows, Rows]:
@@ -103,6 +115,25 @@ def fitted(
         fits[of] = rows[np.ix_(of, pattern)] @ (features @ solve).T
         leverages[np.ix_(of, pattern)] = np.einsum("kr,rk->k", features[pattern], solve)
     return fits, leverages
+
+
+def left_out_residuals(
+    rows: Rows, features: Float[np.ndarray, "features rank"], ridge: float
+) -> Rows:
+    """Known entries less their prediction from the others of their row; `nan` where unknown.
+
+    A residual is divided by one minus the leverage. Where that is next to zero the quotient has no
+    digits, and the row is fitted again without the entry.
+    """
+    fits, leverages = fitted(rows, features, ridge)
+    residuals, without = rows - fits, 1 - leverages
+    digits = without > WITHOUT
+    residuals = residuals / np.where(digits, without, 1.0)
+    for i, j in np.argwhere(~digits & ~np.isnan(rows)):
+        others = rows[[i]]
+        others[0, j] = np.nan
+        residuals[i, j] = rows[i, j] - fitted(others, features, ridge)[0][0, j]
+    return residuals
 
 
 def _solver(

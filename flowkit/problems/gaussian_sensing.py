@@ -10,6 +10,7 @@ from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
 from flowkit.problems.completion import AbstractProblem
+from flowkit.problems.counts import check_count
 from flowkit.problems.sensing import MatrixSensing
 
 BLOCK_NUMBERS = 2**22  # of measurements that are drawn at a time: 32 MiB in float64
@@ -72,12 +73,8 @@ class GaussianSensing(AbstractProblem):
                 f"Argument `target` must be a matrix of finite values, but its shape is {W.shape}."
             )
         block = max(1, BLOCK_NUMBERS // W.size) if block is None else block
-        for name, value in (("measured", measured), ("block", block)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(
-                    f"Argument `{name}` must be a positive integer, but it is {value!r}."
-                )
-        block = min(block, measured)
+        check_count(measured=measured, block=block)
+        measured, block = int(measured), min(int(block), int(measured))
         padded = -(-measured // block) * block
         weights = jnp.where(jnp.arange(padded) < measured, 1 / measured, 0.0).astype(W.dtype)
         shape = (W.shape[0], W.shape[1])
@@ -89,8 +86,8 @@ class GaussianSensing(AbstractProblem):
     @eqx.filter_jit
     def measured(self, product: Float[Array, "out in"]) -> Float[Array, " padded"]:
         """<A_k, W> for every k, padding included."""
-        rows = lax.map(lambda i: self._draw(i, product.dtype) @ product.ravel(), self._blocks)
-        return rows.ravel()
+        flat = product.ravel().astype(self.values.dtype)
+        return lax.map(lambda i: self._draw(i) @ flat, self._blocks).ravel()
 
     def loss(self, product: Float[Array, "out in"]) -> Scalar:
         """Mean of squared residuals over the measurements.
@@ -98,31 +95,31 @@ class GaussianSensing(AbstractProblem):
         Raises:
             ValueError: `product` does not have the problem's shape.
         """
-        self._check(product)
+        product = self._checked(product)
 
         @jax.checkpoint
         def add(total: Scalar, i: Array) -> tuple[Scalar, None]:
-            _, squares = self._residuals(self._draw(i, product.dtype), i, product)
+            _, squares = self._residuals(self._draw(i), i, product)
             return total + squares, None
 
         return lax.scan(add, jnp.zeros((), product.dtype), self._blocks)[0]
 
     def gradient(self, product: Float[Array, "out in"]) -> Float[Array, "out in"]:
         """2/m sum_k (<A_k, W> - value_k) A_k, each block drawn once."""
-        self._check(product)
+        given, product = product.dtype, self._checked(product)
 
         def add(total: Array, i: Array) -> tuple[Array, None]:
-            draws = self._draw(i, product.dtype)
+            draws = self._draw(i)
             weighted, _ = self._residuals(draws, i, product)
             return total + 2 * weighted @ draws, None
 
         flat = lax.scan(add, jnp.zeros(product.size, product.dtype), self._blocks)[0]
-        return flat.reshape(product.shape)
+        return flat.reshape(product.shape).astype(given)
 
     def stored(self) -> MatrixSensing:
         """The same problem with its measurements in memory."""
         size = self.shape[0] * self.shape[1]
-        draws = lax.map(lambda i: self._draw(i, self.values.dtype), self._blocks)
+        draws = lax.map(lambda i: self._draw(i), self._blocks)
         count = int(np.count_nonzero(self.weights))
         measurements = draws.reshape(-1, size)[:count].reshape(count, *self.shape)
         return MatrixSensing(measurements, self.values[:count])
@@ -131,9 +128,10 @@ class GaussianSensing(AbstractProblem):
     def _blocks(self) -> Array:
         return jnp.arange(self.values.size // self.block)
 
-    def _draw(self, i: Array, dtype: np.dtype) -> Float[Array, "block size"]:
+    def _draw(self, i: Array) -> Float[Array, "block size"]:
         size = self.shape[0] * self.shape[1]
-        draws = jax.random.normal(jax.random.fold_in(self.key, i), (self.block, size), dtype)
+        key = jax.random.fold_in(self.key, i)
+        draws = jax.random.normal(key, (self.block, size), self.values.dtype)
         return draws / size**0.5
 
     def _residuals(
@@ -145,8 +143,10 @@ class GaussianSensing(AbstractProblem):
         weighted = window(self.weights) * residuals
         return weighted, jnp.sum(weighted * residuals)
 
-    def _check(self, product: Array) -> None:
+    def _checked(self, product: Array) -> Array:
+        """The product, in the precision of the measurements: another one draws other numbers."""
         if product.shape != self.shape:
             raise ValueError(
                 f"Argument `product` must have shape {self.shape}, but it has {product.shape}."
             )
+        return product.astype(self.values.dtype)

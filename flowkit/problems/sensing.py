@@ -10,6 +10,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
 from flowkit.problems.completion import AbstractProblem
+from flowkit.problems.counts import check_count
 
 
 @final
@@ -70,7 +71,7 @@ class MatrixSensing(AbstractProblem):
             The sensing experiments of arXiv:1905.13655.
         """
         target = _checked("target", target, 2)
-        _check_count(measured)
+        check_count(measured=measured)
         draws = jax.random.normal(key, (measured, *target.shape), target.dtype)
         measurements = draws / target.size**0.5
         return cls(measurements, jnp.einsum("kij,ij->k", measurements, target))
@@ -86,9 +87,12 @@ class MatrixSensing(AbstractProblem):
         """Measure a symmetric matrix of given eigenvalues by symmetric matrices, all commuting.
 
         All are diagonal in one basis Q, uniformly distributed: the target is Q diag(eigenvalues)
-        Q^T, and A_k = Q diag(a_k) Q^T with standard normal a_k. From scale^(1/N) I the flow stays
-        diagonal in it, and as the scale falls it leads to the positive semidefinite solution of
-        least nuclear norm: the linear program of least sum x, x >= 0, <a_k, x> = value_k.
+        Q^T, and A_k = Q diag(a_k) Q^T with standard normal a_k. From scale^(1/N) I with N >= 2 the
+        exact flow stays diagonal in it, and in the limit of long times and then small scales it
+        leads to the positive semidefinite solution of least nuclear norm: the linear program of
+        least sum x, x >= 0, <a_k, x> = value_k. In floating point rounding breaks the symmetry, and
+        the flow is unstable against that: it leaves the commuting matrices within some tens of
+        units of time. Only diagonal measurements, Q = I, keep it diagonal to the last digit.
 
         Args:
             eigenvalues: Those of the target; not negative, so that a semidefinite solution exists.
@@ -111,7 +115,7 @@ class MatrixSensing(AbstractProblem):
                 f"Argument `eigenvalues` must not be negative, but the least is "
                 f"{float(eigenvalues.min()):g}."
             )
-        _check_count(measured)
+        check_count(measured=measured)
         basis_key, draws_key = jax.random.split(key)
         size = eigenvalues.size
         Q, R = jnp.linalg.qr(jax.random.normal(basis_key, (size, size), eigenvalues.dtype))
@@ -132,11 +136,6 @@ class MatrixSensing(AbstractProblem):
             )
         measured = jnp.einsum("kij,ij->k", self.measurements, product)
         return jnp.mean((measured - self.values) ** 2)
-
-
-def _check_count(measured: int) -> None:
-    if isinstance(measured, bool) or not isinstance(measured, int) or measured < 1:
-        raise ValueError(f"Argument `measured` must be a positive integer, but it is {measured!r}.")
 
 
 def _checked(name: str, values, rank: int) -> Float[Array, "..."]:

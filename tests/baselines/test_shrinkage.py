@@ -109,6 +109,7 @@ def test_a_path_of_warm_starts_arrives_where_cold_starts_do(key):
     assert ranks[0] == 1 < ranks[-1]
 
 
+@pytest.mark.slow
 def test_tuning_beats_both_ends_of_the_path_on_entries_it_never_saw(key):
     target = _noisy((60, 40), 2, 1.0)
     problem = MatrixCompletion.from_matrix(target, observed=0.5, key=key)
@@ -118,6 +119,25 @@ def test_tuning_beats_both_ends_of_the_path_on_entries_it_never_saw(key):
     tuned = baselines.tuned_soft_impute(problem, key=key)
     assert error(tuned) < 0.95 * min(error(path[0]), error(path[-1]))
     assert 1.0 < tuned.facts["validation rmse"] < 1.7  # the noise, and the deviation of the values
+
+
+def test_penalties_to_choose_from_are_checked(key):
+    problem = MatrixCompletion.from_matrix(_noisy(), observed=0.5, key=key)
+    for penalties in ([], [1.0, 2.0]):
+        with pytest.raises(ValueError, match="`penalties` must be strictly falling and not empty"):
+            baselines.tuned_soft_impute(problem, penalties, key=key)
+    with pytest.raises(ValueError, match=r"`penalties\[1\]` must be positive"):
+        baselines.tuned_soft_impute(problem, [1.0, -1.0], key=key)
+    for name in ("ranks", "ridges"):
+        with pytest.raises(ValueError, match=f"`{name}` must hold at least one number"):
+            baselines.tuned_alternating_least_squares(problem, **{name: []}, key=key)
+
+
+def test_a_constant_leaves_nothing_beside_its_offsets(key):
+    problem = MatrixCompletion.from_matrix(np.full((9, 7), 0.1), observed=0.7, key=key)
+    tuned = baselines.tuned_soft_impute(problem, offset_ridge=1.0, key=key)
+    np.testing.assert_allclose(tuned.matrix, 0.1, rtol=1e-14)
+    assert tuned.facts["rank"] == 0
 
 
 def test_offsets_are_taken_off_and_put_back(key):

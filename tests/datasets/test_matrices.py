@@ -1,6 +1,7 @@
 """Matrices with missing entries are read entry by entry, and refused by file, line and column."""
 
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ TEXTS = {
     "a header": ("m.csv", "a,b,c\n1,nan,-2.5\n4,5e3,NaN\n", {"header": True}),
     "quotes and blanks": ("M.CSV", '"1", "",-2.5 \r\n4,5e3, None\r\n', {}),
     "a byte order mark": ("m.csv", "\ufeff1,,-2.5\n4,5e3,\n", {}),
+    "blank lines at the end": ("m.csv", "1,,-2.5\n4,5e3,NA\n\n\r\n", {}),
     "another word": ("m.csv", "1,-999,-2.5\n4,5e3,-999\n", {"missing": ["-999"]}),
 }
 
@@ -25,6 +27,11 @@ def test_text_is_read(tmp_path, name, text, options):
     path = tmp_path / name
     path.write_bytes(text.encode("utf-8"))
     np.testing.assert_array_equal(read_matrix(path, **options), MATRIX)
+
+
+def test_a_blank_line_is_a_missing_entry_of_a_single_column(tmp_path):
+    (tmp_path / "m.csv").write_text('\n1\n\n2\n""\n\n')
+    np.testing.assert_array_equal(read_matrix(tmp_path / "m.csv")[:, 0], [nan, 1, nan, 2, nan])
 
 
 def test_numpy_files_are_read(tmp_path):
@@ -51,6 +58,8 @@ BAD = {
     "a word": ("1,2\n3,x\n", "line 2, column 2 must be a finite number or missing, but it is 'x'"),
     "infinity": ("1,inf\n", "line 1, column 2 must be a finite number"),
     "too short": ("1,2\n3,4\n5\n", "line 3 must hold 2 entries, as the first row does, but it h"),
+    "a blank first line": ("\n5,6\n", "line 1 must hold 2 entries"),
+    "digits in groups": ("1_0,2\n", "line 1, column 1 must be a finite number"),
     "an empty line": ("1,2\n\n5,6\n", "line 2 must hold 2 entries"),
     "quotes": ('1,2\n"3,4\n', "must be text in UTF-8 with quotes in pairs, but near line"),
     "a header unannounced": ("a,b\n1,2\n", "line 1, column 1 must be a finite number"),
@@ -73,6 +82,12 @@ def test_other_files_are_refused(tmp_path):
         read_matrix(tmp_path / "m.xlsx")
     with pytest.raises(ValueError, match="there is no file"):
         read_matrix(tmp_path / "absent.csv")
+
+
+def test_one_text_for_missing_is_no_collection_of_its_letters(tmp_path):
+    (tmp_path / "m.csv").write_text("9,99\n")
+    with pytest.raises(ValueError, match=r"`missing` must be a collection of texts, such as \['99"):
+        read_matrix(tmp_path / "m.csv", missing="99")
 
 
 BAD_ARRAYS = {
@@ -101,3 +116,33 @@ def test_a_truncated_file_is_refused(tmp_path):
     (tmp_path / "m.npz").write_bytes(b"PK\x03\x04")
     with pytest.raises(ValueError, match="cannot be read"):
         read_matrix(tmp_path / "m.npz")
+
+
+def test_a_damaged_archive_is_refused(tmp_path):
+    path = tmp_path / "m.npz"
+    np.savez_compressed(path, np.arange(400.0).reshape(20, 20))
+    content = bytearray(path.read_bytes())
+    content[60:120] = bytes(60)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_matrix(path)
+
+
+def test_what_is_no_array_in_an_archive_is_read_past(tmp_path):
+    path = tmp_path / "m.npz"
+    np.savez(path, first=MATRIX)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("note.txt", "a note")
+    np.testing.assert_array_equal(read_matrix(path), MATRIX)
+    with pytest.raises(ValueError, match=r"`name` must be one of the arrays \['first'\]"):
+        read_matrix(path, name="note.txt")
+
+
+def test_options_of_another_format_are_refused(tmp_path):
+    (tmp_path / "m.csv").write_text("1,2\n")
+    np.save(tmp_path / "m.npy", MATRIX)
+    for file, options in (("m.csv", {"name": "a"}), ("m.npy", {"name": "a"})):
+        with pytest.raises(ValueError, match="`name` must be None"):
+            read_matrix(tmp_path / file, **options)
+    with pytest.raises(ValueError, match="`header` must be False"):
+        read_matrix(tmp_path / "m.npy", header=True)

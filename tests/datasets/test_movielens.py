@@ -50,6 +50,8 @@ BAD = {
     "superscript": ("\u00b2\t1\t3\t0", "user id from 1 to 943"),
     "no number": ("1\t1\tgood\t0", "a rating from 1 to 5, but it is 'good'"),
     "nan": ("1\t1\tnan\t0", "a rating from 1 to 5, but it is 'nan'"),
+    "digits in groups": ("1\t1\t0_4\t0", "a rating from 1 to 5, but it is '0_4'"),
+    "another break": ("1\t1\t3\t0\x0c2\t2\t3\t0", "must hold 4 fields .* but it holds 7"),
     "six stars": ("1\t1\t6\t0", "a rating from 1 to 5, but it is '6'"),
     "blanks for tabs": ("1 1 3 0", "must hold 4 fields separated by tabs, but it holds 1"),
     "empty line": ("", "must hold 4 fields separated by tabs, but it holds 1"),
@@ -100,3 +102,5 @@ def test_synthetic_ratings_are_predicted_better_by_offsets_and_best_by_what_made
 def test_more_ratings_than_entries_are_refused(key):
     with pytest.raises(ValueError, match=r"`ratings` must lie in 1 \.\. 6"):
         synthetic_ratings(shape=(2, 3), ratings=7, key=key)
+    with pytest.raises(ValueError, match="`rank` must be a positive integer, but it is 0"):
+        synthetic_ratings(shape=(2, 3), ratings=4, rank=0, key=key)
