@@ -1,5 +1,6 @@
 """The flow of a factorization, stopped where held-out entries are predicted best."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import jax.numpy as jnp
@@ -132,7 +133,9 @@ def _stretch(
     )
 
 
-def _looks(trajectory: Trajectory, losses: dict[str, LossOf]):
+def _looks(
+    trajectory: Trajectory, losses: dict[str, LossOf]
+) -> Iterator[tuple[float, Factors, dict[str, float]]]:
     """Times, states and losses along a stretch, its end included."""
     for i, t in enumerate(trajectory.ts):
         at = tuple(leaf[i] for leaf in trajectory.states)
