@@ -122,6 +122,11 @@ def test_values_that_overflow_single_precision_are_refused():
         MatrixCompletion([0], [0], [1e300], (2, 2))
 
 
+def test_weighted_values_that_overflow_single_precision_are_refused():
+    with jax.enable_x64(False), pytest.raises(ValueError, match=r"`values\[0, 1\]` is inf"):
+        WeightedCompletion(np.ones((1, 2)), np.array([[1.0, 1e39]]))
+
+
 def test_a_split_that_leaves_nothing_is_refused(key):
     with pytest.raises(ValueError, match="`fraction` must leave observations on both sides"):
         completion().split(0.0, key=key)

@@ -54,13 +54,18 @@ class WeightedCompletion(AbstractProblem):
             raise ValueError(
                 "Argument `weights` must be finite, not negative and not all zero, but it is not."
             )
-        if not np.isfinite(values[weights > 0]).all():
-            raise ValueError(
-                "Argument `values` must be finite where the weight is positive, but it is not."
-            )
         dtype = jnp.zeros(()).dtype
+        with np.errstate(over="ignore"):  # an overflow is refused below, as a value
+            values = np.where(weights > 0, values, 0.0).astype(dtype)
+        infinite = np.argwhere(~np.isfinite(values))
+        if len(infinite):
+            i, j = infinite[0]
+            raise ValueError(
+                f"Argument `values` must be finite where the weight is positive, but "
+                f"`values[{i}, {j}]` is {values[i, j]}."
+            )
         self.weights = jnp.asarray(weights / weights.sum(), dtype)
-        self.values = jnp.asarray(np.where(weights > 0, values, 0.0), dtype)
+        self.values = jnp.asarray(values)
         self.shape = (weights.shape[0], weights.shape[1])
 
     @classmethod
