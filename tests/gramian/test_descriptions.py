@@ -84,6 +84,7 @@ def test_a_function_counts_by_the_values_that_it_reads(monkeypatch):
     assert all(a != b for a, b in zip(before, after, strict=True))
 
 
+@pytest.mark.slow
 def test_a_named_function_of_a_script_counts_by_its_code(tmp_path):
     found = [in_a_process(f"def act(u):\n    return {body}\n", "act") for body in ("u", "-u")]
     assert found[0].startswith("__main__.act ")

@@ -17,7 +17,8 @@ def images(count, seed=0):
     return np.random.default_rng(seed).standard_normal((count, 2, 4, 1))
 
 
-@pytest.mark.parametrize("kind", ["ntk", pytest.param("nngp", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ntk", "nngp"])
 def test_unit_diagonal_divides_by_norms(kind):
     x, z = images(3), images(2, seed=1)
     kernel = UnitDiagonal(EVEN)
