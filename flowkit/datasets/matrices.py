@@ -17,7 +17,7 @@ UNREADABLE = (
     ValueError,
     EOFError,
     OSError,
-    NotImplementedError,
+    NotImplementedError,  # from zipfile: a compression that it does not know
     struct.error,
     BadZipFile,
     zlib.error,
