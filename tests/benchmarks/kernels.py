@@ -2,6 +2,7 @@
 
     python tests/benchmarks/kernels.py                    # everything, several minutes
     python tests/benchmarks/kernels.py gap flatten        # some of it
+    python tests/benchmarks/kernels.py --device gpu       # the same on a GPU
 
 Values are checked before anything is timed: against the transcription in float64, and float32
 against float64. Costs are CPU-seconds of the process over all its threads, the least of three
@@ -186,8 +187,16 @@ def main() -> None:
     """Check, then time."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all where omitted")
-    chosen = parser.parse_args().parts or list(PARTS)
+    parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
+    options = parser.parse_args()
     jax.config.update("jax_enable_x64", val=True)
+    if options.device == "gpu":
+        import kernels_gpu
+
+        console.print(f"{jax.devices('gpu')[0].device_kind}, JAX {jax.__version__}")
+        kernels_gpu.run(console, images)
+        return
+    chosen = options.parts or list(PARTS)
     console.print(f"{jax.devices()[0].device_kind}, {cores()} cores, JAX {jax.__version__}")
     check()
     for name in chosen:

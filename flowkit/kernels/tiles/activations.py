@@ -74,10 +74,16 @@ class KinkDual(AbstractTileDual):
     For the ReLU's moments k(c) at covariance c, k(c) - k(-c) = c / 2, so that E[s(u) s(v)] =
     (r - l)^2 / 2 (2 k(c) + g c) with g = 2 r l / (r - l)^2. With P the product of both deviations,
     w = P - |c| and v = w / P: 2 k = max(c, 0) + w sqrt(v) q(v), by `minimax`.
+
+    Attributes:
+        right: r.
+        left: l.
+        held: Whether XLA is kept from computing a root, and all before it, anew for each use.
     """
 
     right: float = eqx.field(static=True)
     left: float = eqx.field(static=True)
+    held: bool = eqx.field(static=True, default=True)
 
     @property
     def factor(self) -> float:
@@ -111,7 +117,7 @@ class KinkDual(AbstractTileDual):
         root = jnp.sqrt(jnp.where(v < _RESOLUTION * jnp.finfo(cov.dtype).eps, 0.0, v))
         if not signed:
             # Both moments need but the root now: XLA computes it, and the filter's sum, only once.
-            root = lax.optimization_barrier(root)
+            root = lax.optimization_barrier(root) if self.held else root
             w = whole * (root * root)
             cov = size = whole - w
         bent = w * root * polynomial(excess, root * root)
@@ -199,12 +205,12 @@ class LoweredDual(AbstractTileDual):
         return jnp.where(inside, back(k, theta), 0.0)
 
 
-def tile_dual(activation: Activation) -> AbstractTileDual:
-    """The fastest form of an activation's moments."""
+def tile_dual(activation: Activation, *, held: bool = True) -> AbstractTileDual:
+    """The fastest form of an activation's moments; `held` as of `KinkDual`."""
     function = dual(activation).function
     if has_angle(activation) and isinstance(function, HalfPowers) and function.degree == 1:
         right, left = float(function.right), float(function.left)
         if right != left:
-            return KinkDual(right, left)
+            return KinkDual(right, left, held)
     smooth = pairwise(dual(activation))
     return LoweredDual(activation) if smooth is None else SmoothDual(smooth)

@@ -1,7 +1,9 @@
-"""The values of one block: a few images against those in the lanes, offset by offset."""
+"""The values of one block of a Gram matrix: a few images against many, offset by offset."""
 
+import abc
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple, TypeVar, final
+from typing import ClassVar, NamedTuple, TypeVar, final
 
 import equinox as eqx
 import jax
@@ -15,6 +17,7 @@ from flowkit.kernels.tiles.geometry import continued
 from flowkit.kernels.tiles.recursion import Grid, Images, Network, Sums
 
 Offsets = Int[Array, "offsets 2"]
+Batch = Float[Array, "images height width channels"]
 Tree = TypeVar("Tree")
 
 
@@ -33,43 +36,71 @@ class Found(NamedTuple):
     each: Sums
 
 
-@final
-class Block(eqx.Module):
+class AbstractBlock(eqx.Module):
     """What a block needs besides its images.
 
     Attributes:
+        options: The compiler's.
+        at_once: How many blocks a device works on at once; as many as there are cores where None.
         network: Its scales are in float64.
         grid: Masks and weights in float64.
         offsets: All that may be asked for.
         dtype: The type of numbers in the tiles; variances are computed in float64.
+        device: Where it is computed.
     """
+
+    options: ClassVar[Mapping[str, str | int]]
+    at_once: ClassVar[int | None]
 
     network: Network
     grid: Grid
     offsets: Offsets
     dtype: DTypeLike = eqx.field(static=True)
+    device: jax.Device = eqx.field(static=True)
 
-    def with_dtype(self, dtype: DTypeLike) -> "Block":
+    def with_dtype(self, dtype: DTypeLike) -> "AbstractBlock":
         """The same with tiles of another type."""
         return replace(self, dtype=dtype)
 
-    def sums(
-        self,
-        rows: Float[Array, "rows height width channels"],
-        lanes: Float[Array, "lanes height width channels"],
-        chosen: Chosen,
-    ) -> Found:
+    @abc.abstractmethod
+    def sums(self, rows: Batch, lanes: Batch, chosen: Chosen) -> Found:
         """The sums over chosen offsets, for each row and lane."""
+
+    @abc.abstractmethod
+    def sums_of_each(self, x: Batch, z: Batch, chosen: Chosen) -> Found:
+        """The sums of the pairs (x[i], z[i])."""
+
+    def _prepared(self, images: Batch) -> Images:
+        """Their variances, computed in float64 with the scales that the tiles have."""
+        pixels = jnp.moveaxis(jnp.moveaxis(images, 0, -1), 2, 0).astype(float)
+        rounded = jax.tree.map(
+            lambda a, b: a.astype(b.dtype), self._narrow(self.network), self.network
+        )
+        return self._narrow(rounded.prepare(pixels))
+
+    def _narrow(self, tree: Tree) -> Tree:
+        """With numbers of the tiles' type."""
+        is_real = lambda values: jnp.issubdtype(values.dtype, jnp.floating)
+        return jax.tree.map(lambda a: a.astype(self.dtype) if is_real(a) else a, tree)
+
+
+@final
+class CoreBlock(AbstractBlock):
+    """A block on one core of a CPU, many images in the lanes of its vectors."""
+
+    options: ClassVar[Mapping[str, str | int]] = {
+        # Otherwise XLA would cut every small loop into tasks of its own; blocks keep cores busy.
+        "xla_disable_hlo_passes": "cpu-parallel-task-assigner",
+        # Whole vectors where a core has AVX-512: XLA's own choice is half of them.
+        "xla_cpu_prefer_vector_width": 512,
+    }
+    at_once: ClassVar[int | None] = None
+
+    def sums(self, rows: Batch, lanes: Batch, chosen: Chosen) -> Found:
         z = self._continued(lanes)
         return lax.map(lambda image: self._add_up(self._prepared(image[None]), z, chosen), rows)
 
-    def sums_of_each(
-        self,
-        x: Float[Array, "lanes height width channels"],
-        z: Float[Array, "lanes height width channels"],
-        chosen: Chosen,
-    ) -> Found:
-        """The sums of the pairs (x[i], z[i])."""
+    def sums_of_each(self, x: Batch, z: Batch, chosen: Chosen) -> Found:
         return self._add_up(self._prepared(x), self._continued(z), chosen)
 
     def _add_up(self, x: Images, z: Images, chosen: Chosen) -> Found:
@@ -88,21 +119,8 @@ class Block(eqx.Module):
         none = Found(zeros(lanes, float), zeros((kept, lanes), self.dtype))
         return lax.fori_loop(chosen.start, chosen.stop, add, none)
 
-    def _prepared(self, images: Float[Array, "images height width channels"]) -> Images:
-        """Their variances, computed in float64 with the scales that the tiles have."""
-        pixels = jnp.moveaxis(jnp.moveaxis(images, 0, -1), 2, 0).astype(float)
-        rounded = jax.tree.map(
-            lambda a, b: a.astype(b.dtype), self._narrow(self.network), self.network
-        )
-        return self._narrow(rounded.prepare(pixels))
-
-    def _continued(self, images: Float[Array, "images height width channels"]) -> Images:
+    def _continued(self, images: Batch) -> Images:
         periods = (len(self.grid.inside[0]), len(self.grid.inside[1]))
         moves = len(self.offsets) > 1
         each = jax.vmap(lambda values: continued(values, periods) if moves else values)
         return jax.tree.map(each, self._prepared(images))
-
-    def _narrow(self, tree: Tree) -> Tree:
-        """With numbers of the tiles' type."""
-        is_real = lambda values: jnp.issubdtype(values.dtype, jnp.floating)
-        return jax.tree.map(lambda a: a.astype(self.dtype) if is_real(a) else a, tree)

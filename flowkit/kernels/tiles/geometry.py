@@ -3,7 +3,8 @@
 A convolution moves both positions alike, so that it mixes only pairs of equal offset p' - p. Along
 one side of length P the pairs of offset d, position i with (i + d) mod Q, are a tile of P entries.
 With zero padding the period Q is P + r, r the reach of the filter: the pairs of offset d and those
-of offset d - Q share a tile, kept apart by r positions outside the image.
+of offset d - Q share a tile, kept apart by r positions outside the image. Without such a gap, in a
+tile of period P, the filter's shifts keep them apart by masks.
 """
 
 from typing import NamedTuple
@@ -28,7 +29,9 @@ class Side(NamedTuple):
     weights: Float[np.ndarray, "period length"]
 
 
-def side(length: int, filter_size: int, readout: Readout, *, circular: bool) -> Side:
+def side(
+    length: int, filter_size: int, readout: Readout, *, circular: bool, gap: bool = True
+) -> Side:
     """The tiles along one side.
 
     Args:
@@ -36,11 +39,12 @@ def side(length: int, filter_size: int, readout: Readout, *, circular: bool) -> 
         filter_size: q, of the filter.
         readout: The read-out.
         circular: Whether images are continued periodically.
+        gap: Whether zero padding lies between the pairs that share a tile.
 
     Returns:
         A row for each offset from 0 to Q - 1.
     """
-    period = length if circular else length + min(filter_size // 2, length - 1)
+    period = length if circular or not gap else length + min(filter_size // 2, length - 1)
     other = (np.arange(period)[:, None] + np.arange(length)[None]) % period
     inside = other < length
     of_pairs = overlaps(length, readout, circular=circular)

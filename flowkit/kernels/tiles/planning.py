@@ -10,6 +10,9 @@ FEWEST_LANES = 16  # a vector of float32 where it is longest
 MOST_LANES = 128  # half of those on the diagonal of a symmetric matrix are computed in vain
 MOST_ENTRIES = 2**28  # positions, layers and pairs of one block: about half a second
 MOST_ROWS = 128
+MOST_OF_WARPS = 512  # rows or lanes; their images are in the memory of the GPU
+MOST_ENTRIES_OF_WARPS = 2**36  # about 0.2 seconds of an H100
+MOST_TILES_OF_WARPS = 2**23  # whose sums are kept, three numbers each
 
 
 class Part(NamedTuple):
@@ -34,7 +37,14 @@ class Plan(NamedTuple):
 
 
 def plan(
-    count: Pair, shape: Pair, *, offsets: int, layers: int, itemsize: int, triangle: bool
+    count: Pair,
+    shape: Pair,
+    *,
+    offsets: int,
+    layers: int,
+    itemsize: int,
+    triangle: bool,
+    warps: bool = False,
 ) -> Plan:
     """Cut a Gram matrix.
 
@@ -45,17 +55,24 @@ def plan(
         layers: The convolutions.
         itemsize: Bytes of a number in the tiles.
         triangle: Whether only the columns from the diagonal on are needed.
+        warps: Whether a GPU computes them.
 
     Returns:
         The blocks.
     """
     rows, columns = count
     positions = shape[0] * shape[1]
-    most = min(MOST_LANES, max(FEWEST_LANES, TILE_BYTES // (itemsize * positions)))
+    if warps:
+        most, at_most, entries = MOST_OF_WARPS, MOST_OF_WARPS, MOST_ENTRIES_OF_WARPS
+        entries = min(entries, MOST_TILES_OF_WARPS * positions * layers)
+    else:
+        most = min(MOST_LANES, max(FEWEST_LANES, TILE_BYTES // (itemsize * positions)))
+        at_most, entries = MOST_ROWS, MOST_ENTRIES
+    of_pair = offsets * positions * layers
+    most = max(FEWEST_LANES, min(most, entries // of_pair))
     blocks = -(-columns // most)
     lanes = _multiple(-(-columns // blocks), FEWEST_LANES)
-    work = offsets * positions * layers * lanes
-    height = max(1, min(MOST_ROWS, MOST_ENTRIES // work, -(-rows // 2)))
+    height = max(1, min(at_most, entries // (of_pair * lanes), -(-rows // 2)))
     parts = tuple(_parts(count, height, lanes, triangle=triangle))
     return Plan(height, lanes, parts)
 

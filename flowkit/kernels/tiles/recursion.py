@@ -10,10 +10,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 from flowkit.kernels.convolutions import Pair
 from flowkit.kernels.layers import LayerScales
-from flowkit.kernels.tiles.activations import AbstractTileDual, Norms
+from flowkit.kernels.tiles.activations import AbstractTileDual, Inside, Norms, Values
 from flowkit.kernels.tiles.box import box
 
 Tile = Float[Array, "height width lanes"]
+Boxed = tuple[Values, Values | None]
 
 
 class Images(NamedTuple):
@@ -104,24 +105,13 @@ class Network(eqx.Module):
 
         def layer(h: Int[Array, ""] | int, state: Sums, *, first: bool) -> Sums:
             scale = jax.tree.map(lambda values: values[h], self.scales)
-            m = self._box(state.nngp)
             norms_x, norms_z = (tuple(a[h] for a in images.norms) for images in (x, z))
-            norms_z = tuple(seen(a) for a in norms_z)
-            cov = scale.weight * m + scale.bias
-            cov, m_new, k = self.dual(norms_x, norms_z, cov, inside, first=first)
-            if not self.tangent:
-                return state._replace(nngp=m_new)
-            if first or not self.plain:
-                theta = scale.weight_rate * m + scale.bias_rate
-            else:
-                theta = (scale.weight_rate / scale.weight) * cov
-            if not first:
-                theta = scale.weight * self._box(state.theta) + theta
-            theta = self.dual.back(k, theta, inside)
-            if first and z.pixels.dtype != jnp.float64:
-                blurred = self.dual.blurred(norms_x, norms_z, cov)
-                return Sums(m_new, theta, blurred)
-            return state._replace(nngp=m_new, theta=theta)
+            norms = norms_x, tuple(seen(a) for a in norms_z)
+            boxed = self._box(state.nngp), None
+            if self.tangent and not first:
+                boxed = boxed[0], self._box(state.theta)
+            found = self.step(scale, norms, boxed, inside, first=first)
+            return found if first else found._replace(blurred=state.blurred)
 
         products = jnp.zeros((height, width, z.pixels.shape[-1]), z.pixels.dtype)
         for of_x, of_z in zip(x.pixels, z.pixels, strict=True):
@@ -133,6 +123,43 @@ class Network(eqx.Module):
         state = lax.fori_loop(1, self.layers, further, state._replace(blurred=none[:0]))
         m, theta = (self._read(values, grid, offset) for values in state[:2])
         return Sums(m, theta, blurred)
+
+    def step(
+        self,
+        scale: LayerScales,
+        norms: tuple[Norms, Norms],
+        boxed: Boxed,
+        inside: Inside,
+        *,
+        first: bool,
+    ) -> Sums:
+        """One layer, from the filter's sums to the moments of the activation.
+
+        Args:
+            scale: Of the convolution.
+            norms: Of both images.
+            boxed: M and M' o Theta summed over the filter's shifts; the latter not in the first
+                layer, nor without a tangent.
+            inside: Where both positions lie in their images.
+            first: Whether no activation has gone before.
+
+        Returns:
+            The new M, M' o Theta, and in the first layer of float32 tiles which angles are blurred.
+        """
+        m, theta = boxed
+        none = jnp.zeros_like(m)
+        cov = scale.weight * m + scale.bias
+        cov, m_new, k = self.dual(*norms, cov, inside, first=first)
+        if not self.tangent:
+            return Sums(m_new, none, none)
+        if first or not self.plain:
+            own = scale.weight_rate * m + scale.bias_rate
+        else:
+            own = (scale.weight_rate / scale.weight) * cov
+        theta = self.dual.back(k, own if theta is None else scale.weight * theta + own, inside)
+        if first and cov.dtype != jnp.float64:
+            return Sums(m_new, theta, self.dual.blurred(*norms, cov))
+        return Sums(m_new, theta, none)
 
     def _box(self, values: Tile) -> Tile:
         return box(values, self.filter_size, circular=self.circular)

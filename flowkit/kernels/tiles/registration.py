@@ -1,6 +1,8 @@
 """When the Gram matrix of a convolutional kernel goes through the tiles, without being asked."""
 
+import logging
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +14,15 @@ from flowkit.kernels.angles import has_angle, has_jump
 from flowkit.kernels.base import fast_gram, fast_pairs
 from flowkit.kernels.checks import Kinds
 from flowkit.kernels.convolutional import Convolutional
+from flowkit.kernels.tiles.eligibility import why_not_warps
 from flowkit.kernels.tiles.gram import can_tile, tiled_gram, tiled_pairs
 from flowkit.kernels.tiles.parallel import each_nearly_parallel, nearly_parallel, not_finite
 
 # Pairs of positions over all pairs of images: below, compiling the tiles takes longer than they
 # save.
 LEAST_WORK = 2**22
+
+_log = logging.getLogger(__name__)
 
 Rows = Float[Array, "x height width channels"]
 Columns = Float[Array, "z height width channels"]
@@ -27,10 +32,11 @@ Columns = Float[Array, "z height width channels"]
 def _(
     kernel: Convolutional, x: Rows, z: Columns, kind: Kinds, *, symmetric: bool
 ) -> Float[Array, "*kinds x z"] | None:
-    if not _is_worth_it(kernel, x, z, pairs=len(x) * len(z)):
+    route = _route(kernel, x, z, pairs=len(x) * len(z))
+    if route is None:
         return None
     on_host = np.asarray(x), np.asarray(z)
-    found = tiled_gram(kernel, *on_host, kind=kind, symmetric=symmetric)
+    found = tiled_gram(kernel, *on_host, kind=kind, symmetric=symmetric, device=route.gpu)
     rows, columns = np.nonzero(not_finite(found))
     if _has_blurred_angles(kernel, x):
         near = nearly_parallel(*on_host, symmetric=symmetric)
@@ -44,10 +50,11 @@ def _(
 
 @fast_pairs.register
 def _(kernel: Convolutional, x: Rows, z: Rows, kind: Kinds) -> Float[Array, "*kinds x"] | None:
-    if not _is_worth_it(kernel, x, z, pairs=len(x)):
+    route = _route(kernel, x, z, pairs=len(x))
+    if route is None:
         return None
     on_host = np.asarray(x), np.asarray(z)
-    found = tiled_pairs(kernel, *on_host, kind=kind)
+    found = tiled_pairs(kernel, *on_host, kind=kind, device=route.gpu)
     (places,) = np.nonzero(not_finite(found[..., None, :])[0])
     if _has_blurred_angles(kernel, x):
         places = np.append(places, each_nearly_parallel(*on_host))
@@ -78,16 +85,31 @@ def _values_of(
     return np.asarray(values)[..., : len(rows)]
 
 
-def _is_worth_it(kernel: Convolutional, x: Rows, z: Columns, *, pairs: int) -> bool:
-    """Whether tiles save time, and the arrays are numbers in the memory of one CPU device."""
+class Route(NamedTuple):
+    """Where the tiles are computed: on a GPU, or on all cores where there is None."""
+
+    gpu: jax.Device | None
+
+
+def _route(kernel: Convolutional, x: Rows, z: Columns, *, pairs: int) -> Route | None:
+    """Where tiles save time; None where they do not, or the arrays are no numbers in one place."""
     if not can_tile(kernel) or x.dtype not in (jnp.float32, jnp.float64):
-        return False
+        return None
     if x.dtype == jnp.float32 and has_jump(kernel.activation):  # an angle itself, not its square
-        return False
+        return None
+    if pairs * math.prod(x.shape[1:3]) ** 2 < LEAST_WORK:
+        return None
     arrays = [leaf for leaf in jax.tree.leaves((kernel, x, z)) if isinstance(leaf, jax.Array)]
     if any(isinstance(array, Tracer) for array in arrays):
-        return False
+        return None
     places = {device for array in arrays for device in array.devices()}
-    if len(places) != 1 or places.pop().platform != "cpu":
-        return False
-    return pairs * math.prod(x.shape[1:3]) ** 2 >= LEAST_WORK
+    if len(places) != 1:
+        return None
+    device = places.pop()
+    if device.platform == "cpu":
+        return Route(gpu=None)
+    reason = why_not_warps(kernel, x.shape[1:], x.dtype, device)
+    if reason:
+        _log.warning("This Gram matrix takes the general path on %s: %s.", device, reason)
+        return None
+    return Route(gpu=device)

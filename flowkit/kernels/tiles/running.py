@@ -1,11 +1,11 @@
-"""The blocks of a Gram matrix on all cores: one CPU device, a thread for each core."""
+"""The blocks of a Gram matrix on one device: on a CPU, a thread for each core."""
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
@@ -14,23 +14,21 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from flowkit.kernels.convolutions import Pair
-from flowkit.kernels.tiles.blocks import Block, Chosen, Found
+from flowkit.kernels.tiles.blocks import AbstractBlock, Chosen, Found
 from flowkit.kernels.tiles.planning import Part, Plan
 
 Images = Float[np.ndarray, "..."]
 Order = Int[np.ndarray, " offsets"]
-Program = Callable[[Block, Array, Array, Chosen], Found]
+Program = Callable[[AbstractBlock, Array, Array, Chosen], Found]
 
 MOST_BLURRED = 5e-4  # share of a pair's entries; each may be wrong by 3e-4 of its size
 
-_OPTIONS = {
-    # Otherwise XLA would cut every small loop into tasks of its own; the blocks keep cores busy.
-    "xla_disable_hlo_passes": "cpu-parallel-task-assigner",
-    # Whole vectors where a core has AVX-512: XLA's own choice is half of them.
-    "xla_cpu_prefer_vector_width": 512,
-}
-_compiled = partial(jax.jit, compiler_options=_OPTIONS)
-_all_pairs, _each_pair = _compiled(Block.sums), _compiled(Block.sums_of_each)
+
+@cache
+def _programs(kind: type[AbstractBlock]) -> tuple[Program, Program]:
+    """All pairs of a block, and pairs one by one."""
+    compiled = partial(jax.jit, compiler_options=dict(kind.options))
+    return compiled(kind.sums), compiled(kind.sums_of_each)
 
 
 class Values(NamedTuple):
@@ -41,16 +39,16 @@ class Values(NamedTuple):
 
 
 @contextmanager
-def double_on_cpu() -> Iterator[None]:
-    """float64 and a CPU, whatever the user has set; for one thread."""
-    with jax.enable_x64(new_val=True), jax.default_device(jax.devices("cpu")[0]):
+def double_on(device: jax.Device) -> Iterator[None]:
+    """float64 and a device, whatever the user has set; for one thread."""
+    with jax.enable_x64(new_val=True), jax.default_device(device):
         yield
 
 
-def sums_of_all(block: Block, cut: Plan, x: Images, z: Images) -> Values:
+def sums_of_all(block: AbstractBlock, cut: Plan, x: Images, z: Images) -> Values:
     """The sums of all pairs that the plan holds, 0 elsewhere."""
     total = Values(*(np.zeros((len(x), len(z))) for _ in Values._fields))
-    for part, values in _run(_all_pairs, block, cut, x, z):
+    for part, values in _run(block, cut, x, z, paired=False):
         rows, lanes = (slice(*ends) for ends in part)
         height, width = (last - first for first, last in part)
         for whole, found in zip(total, values, strict=True):
@@ -58,10 +56,10 @@ def sums_of_all(block: Block, cut: Plan, x: Images, z: Images) -> Values:
     return total
 
 
-def sums_of_each(block: Block, cut: Plan, x: Images, z: Images) -> Values:
+def sums_of_each(block: AbstractBlock, cut: Plan, x: Images, z: Images) -> Values:
     """The sums of the pairs (x[i], z[i]); the rows of the plan do not matter."""
     total = Values(*(np.zeros(len(z)) for _ in Values._fields))
-    for part, values in _run(_each_pair, block, cut, x, z):
+    for part, values in _run(block, cut, x, z, paired=True):
         first, last = part.lanes
         for whole, found in zip(total, values, strict=True):
             whole[first:last] = found[: last - first]
@@ -69,22 +67,22 @@ def sums_of_each(block: Block, cut: Plan, x: Images, z: Images) -> Values:
 
 
 def _run(
-    program: Program, block: Block, cut: Plan, x: Images, z: Images
+    block: AbstractBlock, cut: Plan, x: Images, z: Images, *, paired: bool
 ) -> Iterator[tuple[Part, Values]]:
     """The sums of all parts; XLA holds no lock of Python's while it computes."""
+    program = _programs(type(block))[paired]
 
-    def loaded(part: Part) -> Callable[[Block, Chosen], Found]:
+    def loaded(part: Part) -> Callable[[AbstractBlock, Chosen], Found]:
         lanes = _filled(z, part.lanes, cut.lanes)
-        same = program is _each_pair
-        rows = _filled(x, *((part.lanes, cut.lanes) if same else (part.rows, cut.rows)))
+        rows = _filled(x, *((part.lanes, cut.lanes) if paired else (part.rows, cut.rows)))
         return lambda block, chosen: program(block, rows, lanes, chosen)
 
     def task(part: Part) -> Values:
-        with double_on_cpu(), np.errstate(over="ignore", invalid="ignore"):
+        with double_on(block.device), np.errstate(over="ignore", invalid="ignore"):
             return _all_tiles(block, loaded(part))
 
     _compile(block, loaded(cut.parts[0]))
-    pool = ThreadPoolExecutor(max_workers=cores())
+    pool = ThreadPoolExecutor(max_workers=block.at_once or cores())
     try:
         futures = deque((part, pool.submit(task, part)) for part in cut.parts)
         while futures:
@@ -100,21 +98,21 @@ def cores() -> int:
     return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
-def _compile(block: Block, program: Callable[[Block, Chosen], Found]) -> None:
+def _compile(block: AbstractBlock, program: Callable[[AbstractBlock, Chosen], Found]) -> None:
     """Compile what the threads will run, before all of them would do so."""
     nothing = Chosen(jnp.arange(len(block.offsets)), jnp.asarray(0), jnp.asarray(0))
     for each in {block.dtype: block, np.dtype(np.float64): block.with_dtype(np.float64)}.values():
         program(each, nothing)
 
 
-def _all_tiles(block: Block, program: Callable[[Block, Chosen], Found]) -> Values:
+def _all_tiles(block: AbstractBlock, program: Callable[[AbstractBlock, Chosen], Found]) -> Values:
     """The sums over all offsets: in float32 that of zero, where angles vanish, in float64.
 
     So are others where too many angles are blurred, as between patches without contrast.
     """
     count, wide = len(block.offsets), block.with_dtype(np.float64)
 
-    def run(block: Block, order: Order, start: int, stop: int) -> Found:
+    def run(block: AbstractBlock, order: Order, start: int, stop: int) -> Found:
         chosen = Chosen(jnp.asarray(order), jnp.asarray(start), jnp.asarray(stop))
         return jax.tree.map(np.asarray, program(block, chosen))
 
