@@ -78,12 +78,13 @@ class KinkDual(AbstractTileDual):
     Attributes:
         right: r.
         left: l.
-        held: Whether XLA is kept from computing a root, and all before it, anew for each use.
+        warps: Whether a GPU's warps compute it. They take a reciprocal faster than they read it;
+            XLA on a CPU is to be kept from computing a root, and all before it, for each use.
     """
 
     right: float = eqx.field(static=True)
     left: float = eqx.field(static=True)
-    held: bool = eqx.field(static=True, default=True)
+    warps: bool = eqx.field(static=True, default=False)
 
     @property
     def factor(self) -> float:
@@ -99,6 +100,8 @@ class KinkDual(AbstractTileDual):
 
     def norms(self, variance: Values) -> Norms:
         deviation = jnp.sqrt(variance)
+        if self.warps:
+            return (deviation,)
         positive = deviation > 0
         return deviation, jnp.where(positive, 1 / jnp.where(positive, deviation, 1.0), 0.0)
 
@@ -109,7 +112,7 @@ class KinkDual(AbstractTileDual):
         self, x: Norms, z: Norms, cov: Values, inside: Inside, *, first: bool
     ) -> tuple[Values, Values, Values]:
         angle, excess = angle_and_excess(cov.dtype)
-        whole, inverse = (a * b for a, b in zip(x, z, strict=True))
+        whole, inverse = self._whole_and_inverse(x, z)
         signed = first or self._linear > 0
         size = jnp.minimum(jnp.abs(cov) if signed else cov, whole)
         w = whole - size
@@ -117,7 +120,7 @@ class KinkDual(AbstractTileDual):
         root = jnp.sqrt(jnp.where(v < _RESOLUTION * jnp.finfo(cov.dtype).eps, 0.0, v))
         if not signed:
             # Both moments need but the root now: XLA computes it, and the filter's sum, only once.
-            root = lax.optimization_barrier(root) if self.held else root
+            root = root if self.warps else lax.optimization_barrier(root)
             w = whole * (root * root)
             cov = size = whole - w
         bent = w * root * polynomial(excess, root * root)
@@ -130,12 +133,23 @@ class KinkDual(AbstractTileDual):
         return cov, m, k
 
     def blurred(self, x: Norms, z: Norms, cov: Values) -> Values:
-        whole, inverse = (a * b for a, b in zip(x, z, strict=True))
+        whole = x[0] * z[0]
         small = whole - jnp.abs(cov) < _BLURRED * whole
-        return (small & (inverse > 0)).astype(cov.dtype)
+        return (small & (whole > 0)).astype(cov.dtype)
 
     def back(self, k: Values, theta: Values, inside: Inside) -> Values:
         return jnp.where(inside, k * theta, 0.0)
+
+    def _whole_and_inverse(self, x: Norms, z: Norms) -> tuple[Values, Values]:
+        """P and 1 / P, which is finite where P is 0."""
+        whole = x[0] * z[0]
+        if not self.warps:
+            return whole, x[1] * z[1]
+        least = jnp.maximum(whole, jnp.finfo(whole.dtype).tiny)
+        if whole.dtype == jnp.float64:
+            return whole, 1 / least
+        root = lax.rsqrt(least)  # one instruction, correct to two units of rounding
+        return whole, root * root
 
 
 @final
@@ -205,12 +219,12 @@ class LoweredDual(AbstractTileDual):
         return jnp.where(inside, back(k, theta), 0.0)
 
 
-def tile_dual(activation: Activation, *, held: bool = True) -> AbstractTileDual:
-    """The fastest form of an activation's moments; `held` as of `KinkDual`."""
+def tile_dual(activation: Activation, *, warps: bool = False) -> AbstractTileDual:
+    """The fastest form of an activation's moments; `warps` as of `KinkDual`."""
     function = dual(activation).function
     if has_angle(activation) and isinstance(function, HalfPowers) and function.degree == 1:
         right, left = float(function.right), float(function.left)
         if right != left:
-            return KinkDual(right, left, held)
+            return KinkDual(right, left, warps)
     smooth = pairwise(dual(activation))
     return LoweredDual(activation) if smooth is None else SmoothDual(smooth)

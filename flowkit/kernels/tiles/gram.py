@@ -121,7 +121,7 @@ def block_of(
         inside=(jnp.asarray(rows.inside), jnp.asarray(columns.inside)),
         weights=(jnp.asarray(rows.weights), jnp.asarray(columns.weights)),
     )
-    dual = tile_dual(kernel.activation, held=on_cores)
+    dual = tile_dual(kernel.activation, warps=not on_cores)
     scales, unit, plain = scaled(kernel, dual, shape[2])
     network = Network(
         dual, kernel._filter, circular, tangent, plain, scales, jnp.asarray(kernel.depth - 1)

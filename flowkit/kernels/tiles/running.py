@@ -25,7 +25,7 @@ MOST_BLURRED = 5e-4  # share of a pair's entries; each may be wrong by 3e-4 of i
 
 
 @cache
-def _programs(kind: type[AbstractBlock]) -> tuple[Program, Program]:
+def programs(kind: type[AbstractBlock]) -> tuple[Program, Program]:
     """All pairs of a block, and pairs one by one."""
     compiled = partial(jax.jit, compiler_options=dict(kind.options))
     return compiled(kind.sums), compiled(kind.sums_of_each)
@@ -70,7 +70,7 @@ def _run(
     block: AbstractBlock, cut: Plan, x: Images, z: Images, *, paired: bool
 ) -> Iterator[tuple[Part, Values]]:
     """The sums of all parts; XLA holds no lock of Python's while it computes."""
-    program = _programs(type(block))[paired]
+    program = programs(type(block))[paired]
 
     def loaded(part: Part) -> Callable[[AbstractBlock, Chosen], Found]:
         lanes = _filled(z, part.lanes, cut.lanes)

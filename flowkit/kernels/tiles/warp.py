@@ -1,7 +1,9 @@
 """One tile on a GPU: a warp keeps it in registers through all layers.
 
-A row of the tile lies in the lanes of the warp, which hold as many images side by side as fit. Rows
-are moved along the height by naming another one, along the width by exchanging lanes.
+A row of the tile lies in the lanes of the warp, which hold as many images side by side as fit; each
+lane holds its column. A move along the height is therefore no instruction but another name, one
+along the width an exchange between lanes. The compiler places tensors of 32 columns that way so
+long as it does not know that neighbouring lanes read neighbouring numbers.
 
 Source: the recursion is `recursion.Network.step`, checked by tests/kernels/test_warps.py.
 """
@@ -12,6 +14,7 @@ from typing import NamedTuple, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.experimental import pallas as pl
 from jax.typing import DTypeLike
@@ -27,15 +30,15 @@ except ImportError:  # JAX announces, in 0.11, that a later version will be with
 
 WARP = 32
 
-Row = Float[Array, " 32"]
-Rows = tuple[Row, ...]
+Tile = Float[Array, "rows 32"]
+Integers = Int[Array, "rows 32"]
 
 _MOVE = "shfl.sync.idx.b32 {0}, {1}, $2, 0x1f, 0xffffffff;"
 _SPLIT = "{ .reg .b32 low, high; mov.b64 {low, high}, $1; %s %s mov.b64 $0, {low, high}; }"
-_EXCHANGE = {  # constraints and instructions by the type of numbers
-    jnp.dtype("float32"): ("=f,f,r", _MOVE.format("$0", "$1")),
+_EXCHANGE = {  # by the type of numbers: of its registers, and instructions
+    jnp.dtype("float32"): ("f", _MOVE.format("$0", "$1")),
     jnp.dtype("float64"): (
-        "=d,d,r",
+        "d",
         _SPLIT % (_MOVE.format("low", "low"), _MOVE.format("high", "high")),
     ),
 }
@@ -68,25 +71,20 @@ class Inputs(NamedTuple):
     weights: tuple[Float[Array, "..."], Float[Array, "..."]]
 
 
-class Lanes(NamedTuple):
-    """What each lane of a warp holds.
+class Places(NamedTuple):
+    """What each lane holds in each of its registers.
 
     Attributes:
+        row: The position along the height.
         column: The position along the width.
         image: Which of the images that lie side by side.
-        used: Whether it is read; a lane that is not does what one of the first image does.
+        used: Whether it is read; what is not does as some other place does.
     """
 
-    column: Int[Array, " 32"]
-    image: Int[Array, " 32"]
-    used: Bool[Array, " 32"]
-
-
-class Shift(NamedTuple):
-    """A move along the width: the lane to take from, and 0 where that is outside."""
-
-    lane: Int[Array, " 32"]
-    mask: Row
+    row: Integers
+    column: Integers
+    image: Integers
+    used: Bool[Array, "rows 32"]
 
 
 @final
@@ -115,147 +113,173 @@ class Warp(eqx.Module):
     dtype: DTypeLike = eqx.field(static=True)
     interpreted: bool = eqx.field(static=True)
 
+    @property
+    def rows(self) -> int:
+        """The rows of a tile: a power of two."""
+        return 1 << (self.height - 1).bit_length()
+
     def __call__(self, inputs: Inputs, found: Sums) -> None:
         """Write the sums of one tile; 0 where there is nothing to do."""
-        place = pl.program_id(0)
-        asked = (place >= inputs.ends[0]) & (place < inputs.ends[1])
+        program = pl.program_id(0)
+        asked = (program >= inputs.ends[0]) & (program < inputs.ends[1])
 
         @pl.when(asked)
         def _():
-            sums = self._tile(inputs, inputs.offsets[place, 0], inputs.offsets[place, 1])
+            sums = self._tile(inputs, inputs.offsets[program, 0], inputs.offsets[program, 1])
             for ref, values in zip(found, sums, strict=True):
                 for n, value in enumerate(values):
-                    ref[0, place, n] = value
+                    ref[0, program, n] = value
 
         @pl.when(jnp.logical_not(asked))
         def _():
             for ref in found:
                 for n in range(self.together):
-                    ref[0, place, n] = jnp.zeros((), ref.dtype)
+                    ref[0, program, n] = jnp.zeros((), ref.dtype)
 
     def _tile(self, inputs: Inputs, down: Scalar, right: Scalar) -> Sums:
-        lanes = self._lanes()
-        other = lanes.column + right
-        other = jnp.where(other >= self.width, other - self.width, other)
-        of_x = lanes.image if self.paired else jnp.zeros_like(lanes.image)
-        box = self._box(lanes, down, right)
-        everywhere = jnp.ones(WARP, bool)
+        places = self._places()
+        row, column, image, _ = places
+        of_x = image if self.paired else jnp.zeros_like(image)
+        other = jnp.where(column + right >= self.width, column + right - self.width, column + right)
+        box = self._box(places, down, right)
+        everywhere = jnp.ones(row.shape, bool)
 
-        def scale(h: Scalar | int) -> LayerScales:
-            return LayerScales(*(inputs.scales[h, n] for n in range(4)))
-
-        def norms(h: Scalar | int, i: int) -> tuple[Rows, Rows]:
-            return (
-                tuple(a[of_x, h, i, lanes.column] for a in inputs.x.norms),
-                tuple(a[lanes.image, h, down + i, other] for a in inputs.z.norms),
+        def layer(h: Scalar | int, m: Tile, theta: Tile | None, *, first: bool) -> Sums:
+            scale = LayerScales(*(inputs.scales[h, n] for n in range(4)))
+            norms = (
+                tuple(a[of_x, h, row, column] for a in inputs.x.norms),
+                tuple(a[image, h, down + row, other] for a in inputs.z.norms),
             )
+            boxed = box(m), None if theta is None else box(theta)
+            return self.network.step(scale, norms, boxed, everywhere, first=first)
 
-        def product(c: Scalar, i: int) -> Row:
-            x, z = inputs.x.pixels, inputs.z.pixels
-            return x[of_x, c, i, lanes.column] * z[lanes.image, c, down + i, other]
-
-        def layer(h: Scalar | int, m: Rows, theta: Rows | None, *, first: bool) -> list[Sums]:
-            boxed = box(m), theta and box(theta)
-            of_layer = scale(h)
-            rows = zip(boxed[0], boxed[1] or [None] * self.height, strict=True)
-            step = self.network.step
-            return [
-                step(of_layer, norms(h, i), row, everywhere, first=first)
-                for i, row in enumerate(rows)
-            ]
-
-        def further(h: Scalar, state: tuple[Rows, Rows | None]) -> tuple[Rows, Rows | None]:
+        def further(h: Scalar, state: tuple[Tile, Tile | None]) -> tuple[Tile, Tile | None]:
             new = layer(h, *state, first=False)
-            return tuple(s.nngp for s in new), state[1] and tuple(s.theta for s in new)
+            return new.nngp, None if state[1] is None else new.theta
 
-        zeros = (jnp.zeros(WARP, self.dtype),) * self.height
-        add = lambda c, rows: tuple(row + product(c, i) for i, row in enumerate(rows))
-        products = lax.fori_loop(0, self.channels, add, zeros)
-        begun = layer(0, products, None, first=True)
-        read = self._read(inputs.weights, lanes, down, right)
-        theta = tuple(s.theta for s in begun) if self.network.tangent else None
-        m, theta = lax.fori_loop(1, self.layers, further, (tuple(s.nngp for s in begun), theta))
-        return Sums(read(m), read(theta or zeros), read(tuple(s.blurred for s in begun)))
+        def add(c: Scalar, products: Tile) -> Tile:
+            x, z = inputs.x.pixels, inputs.z.pixels
+            return products + x[of_x, c, row, column] * z[image, c, down + row, other]
 
-    def _lanes(self) -> Lanes:
-        lane = lax.broadcasted_iota(jnp.int32, (WARP,), 0)
-        width = jnp.int32(self.width)
-        image = lax.div(lane, width)
-        used = image < self.together
-        return Lanes(lax.rem(lane, width), jnp.where(used, image, 0), used)
+        zeros = jnp.zeros(row.shape, self.dtype)
+        begun = layer(0, lax.fori_loop(0, self.channels, add, zeros), None, first=True)
+        state = begun.nngp, begun.theta if self.network.tangent else None
+        m, theta = lax.fori_loop(1, self.layers, further, state)
+        weight = inputs.weights[0][down, row] * inputs.weights[1][right, column]
+        sums = (m, zeros if theta is None else theta, begun.blurred)
+        return Sums(*(self._read(weight * values, places) for values in sums))
 
-    def _box(self, lanes: Lanes, down: Scalar, right: Scalar) -> Callable[[Rows], Rows]:
-        """The sum over the filter's shifts, along the height and then along the width."""
-        reach = [size // 2 for size in self.network.filter_size]
-        joined = [self._joined(i, down) for i in range(self.height)]
-        steps = [s for s in range(-reach[1], reach[1] + 1) if s]
-        shifts = [shift for s in steps if (shift := self._shift(lanes, right, s))]
-
-        def along_height(rows: Rows, i: int) -> Row:
-            total = rows[i]
-            for sign in (-1, 1):
-                mask = jnp.ones((), self.dtype)
-                for s in range(1, reach[0] + 1):
-                    there = i + sign * s
-                    if self.network.circular:
-                        total = total + rows[there % self.height]
-                    elif 0 <= there < self.height:
-                        crossed = joined[there + 1 if sign < 0 else there]
-                        mask = crossed if s == 1 else mask * crossed
-                        total = total + mask * rows[there]
-            return total
-
-        def along_width(row: Row) -> Row:
-            moved = (shift.mask * self._exchanged(row, shift.lane) for shift in shifts)
-            return sum(moved, start=row)
-
-        return lambda rows: tuple(along_width(along_height(rows, i)) for i in range(self.height))
-
-    def _joined(self, i: int, down: Scalar) -> Scalar:
-        """1 where the partners of rows i - 1 and i are neighbours, 0 where images end between."""
-        return jnp.where(down == self.height - i, 0, 1).astype(self.dtype)
-
-    def _shift(self, lanes: Lanes, right: Scalar, step: int) -> Shift | None:
-        """The move by some positions; None where it leaves the image from everywhere."""
-        there = lanes.column + step
-        if self.network.circular:
-            there = lax.rem(there + self.width * -(-abs(step) // self.width), jnp.int32(self.width))
-            inside = jnp.ones_like(lanes.used)
-        elif abs(step) >= self.width:
-            return None
-        else:
-            inside = (there >= 0) & (there < self.width)
-            wrapped = lambda column: column + right >= self.width
-            inside = inside & (wrapped(there) == wrapped(lanes.column))
-        there = jnp.where(inside, there, lanes.column)
-        return Shift(lanes.image * self.width + there, inside.astype(self.dtype))
-
-    def _exchanged(self, row: Row, lane: Int[Array, " 32"]) -> Row:
-        if self.interpreted:
-            return jnp.take(row, lane)
-        constraints, asm = _EXCHANGE[jnp.dtype(self.dtype)]
-        (moved,) = triton.elementwise_inline_asm(
-            asm,
-            args=[row, lane],
-            constraints=constraints,
-            pack=1,
-            result_shape_dtypes=[jax.ShapeDtypeStruct(row.shape, row.dtype)],
+    def _places(self) -> Places:
+        shape = (self.rows, WARP)
+        row, lane = (lax.broadcasted_iota(jnp.int32, shape, axis) for axis in (0, 1))
+        lane = self._opaque(lane)
+        image = lax.div(lane, jnp.int32(self.width))
+        used = (image < self.together) & (row < self.height)
+        return Places(
+            jnp.minimum(row, self.height - 1),
+            lax.rem(lane, jnp.int32(self.width)),
+            jnp.where(image < self.together, image, 0),
+            used,
         )
+
+    def _box(self, places: Places, down: Scalar, right: Scalar) -> Callable[[Tile], Tile]:
+        """The sum over the filter's shifts, along the height and then along the width."""
+        along_height = self._along(
+            self.network.filter_size[0] // 2,
+            self.height,
+            lambda values, step: self._named(values, step),
+            (places.row, down),
+        )
+        along_width = self._along(
+            self.network.filter_size[1] // 2,
+            self.width,
+            self._exchanged(places),
+            (places.column, right),
+        )
+        return lambda values: along_width(along_height(values))
+
+    def _along(
+        self,
+        reach: int,
+        length: int,
+        moved: Callable[[Tile, int], Tile],
+        pairs: tuple[Integers, Scalar],
+    ) -> Callable[[Tile], Tile]:
+        """The sum over shifts along one side.
+
+        Args:
+            reach: The largest shift.
+            length: Of the side.
+            moved: Takes values from places that are some steps further.
+            pairs: The positions of the first image, and the offset of the second.
+
+        Returns:
+            A function of a tile.
+        """
+        steps = [step for s in range(1, reach + 1) for step in (-s, s)]
+        if self.network.circular:
+            return lambda values: sum((moved(values, step) for step in steps), start=values)
+        here, offset = pairs
+        wrapped = lambda place: place + offset >= length
+
+        def mask(step: int) -> Tile:
+            if step > 0:  # that of the way back, whose registers are there
+                return jnp.where(here + step < length, moved(mask(-step), step), 0.0)
+            inside = (here + step >= 0) & (wrapped(here + step) == wrapped(here))
+            return jnp.where(inside, 1.0, 0.0).astype(self.dtype)
+
+        masks = {step: mask(step) for step in steps if abs(step) < length}
+        return lambda values: sum((m * moved(values, s) for s, m in masks.items()), start=values)
+
+    def _named(self, values: Tile, step: int) -> Tile:
+        """Moved along the height: the registers of other rows."""
+        there = np.arange(self.rows) + step
+        if self.network.circular:
+            there = there % self.height
+        there = np.clip(there, 0, self.rows - 1)
+        if self.interpreted:
+            return jnp.stack([values[n] for n in there.tolist()])
+        letter, _ = _EXCHANGE[jnp.dtype(self.dtype)]
+        bits = 8 * jnp.dtype(self.dtype).itemsize
+        moves = (f"mov.b{bits} ${to}, ${self.rows + of};" for to, of in enumerate(there))
+        constraints = [f"=&{letter}"] * self.rows + [letter] * self.rows
+        return _asm(" ".join(moves), ",".join(constraints), self.rows, values)
+
+    def _exchanged(self, places: Places) -> Callable[[Tile, int], Tile]:
+        """Moved along the width: the registers of other lanes."""
+
+        def moved(values: Tile, step: int) -> Tile:
+            there = places.column + step
+            if self.network.circular:
+                turns = -(-abs(step) // self.width)
+                there = lax.rem(there + turns * self.width, jnp.int32(self.width))
+            lane = places.image * self.width + jnp.clip(there, 0, self.width - 1)
+            if self.interpreted:
+                return jnp.take_along_axis(values, lane, axis=1)
+            letter, instructions = _EXCHANGE[jnp.dtype(self.dtype)]
+            return _asm(instructions, f"={letter},{letter},r", 1, values, lane)
+
         return moved
 
-    def _read(
-        self, weights: tuple[Array, Array], lanes: Lanes, down: Scalar, right: Scalar
-    ) -> Callable[[Rows], list[Scalar]]:
-        """The weighted sums of each image, along the height and then along the width."""
-        of_rows = [weights[0][down, i] for i in range(self.height)]
-        of_columns = weights[1][right, lanes.column]
+    def _opaque(self, values: Integers) -> Integers:
+        """The same, of which the compiler knows nothing."""
+        return values if self.interpreted else _asm("mov.b32 $0, $1;", "=r,r", 1, values)
 
-        def read(rows: Rows) -> list[Scalar]:
-            weighted = [weight * row for weight, row in zip(of_rows, rows, strict=True)]
-            total = of_columns * sum(weighted[1:], start=weighted[0])
-            return [
-                jnp.sum(jnp.where(lanes.used & (lanes.image == n), total, 0.0))
-                for n in range(self.together)
-            ]
+    def _read(self, values: Tile, places: Places) -> list[Scalar]:
+        """The sums of each image."""
+        return [
+            jnp.sum(jnp.where(places.used & (places.image == n), values, 0.0))
+            for n in range(self.together)
+        ]
 
-        return read
+
+def _asm(instructions: str, constraints: str, together: int, *values: Array) -> Array:
+    """Instructions of PTX upon so many registers of a lane together."""
+    (found,) = triton.elementwise_inline_asm(
+        instructions,
+        args=values,
+        constraints=constraints,
+        pack=together,
+        result_shape_dtypes=[jax.ShapeDtypeStruct(values[0].shape, values[0].dtype)],
+    )
+    return found
