@@ -168,13 +168,15 @@ def test_a_thread_needs_little_memory():
     """So 2,000 x 2,000 images of 32 x 32 need 3 GB only where there are more than 50 cores."""
     kernel, shape, count = Convolutional(11), (32, 32, 3), 2000
     with jax.enable_x64(new_val=True):
-        block, _ = gram._block(kernel, shape, np.dtype(np.float32), tangent=True)
+        block, _ = gram.block_of(kernel, shape, np.dtype(np.float32), None, tangent=True)
         cut = planning.plan(
             (count, count), (32, 32), offsets=33**2, layers=10, itemsize=4, triangle=True
         )
         some = lambda number: jnp.zeros((number, *shape))
         chosen = Chosen(jnp.arange(33**2), jnp.asarray(0), jnp.asarray(33**2))
-        program = running._all_pairs.lower(block, some(cut.rows), some(cut.lanes), chosen)
+        program = running.programs(type(block))[False].lower(
+            block, some(cut.rows), some(cut.lanes), chosen
+        )
         use = program.compile().memory_analysis()
     per_thread = use.temp_size_in_bytes + use.argument_size_in_bytes + use.output_size_in_bytes
     assert per_thread < 5e7

@@ -21,7 +21,7 @@ from flowkit.symbolic.duals import Activation, dual
 from flowkit.symbolic.polar import HalfPowers
 
 Values = Float[Array, "..."]
-Inside = Bool[Array, "height width 1"]
+Inside = Bool[Array, "..."]
 Norms = tuple[Values, ...]
 
 _BLURRED = 4e-6  # of 1 - cos t in float32: below, rounding moves a mean angle by 1e-7 and more

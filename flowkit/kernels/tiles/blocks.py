@@ -17,7 +17,7 @@ from flowkit.kernels.tiles.geometry import continued
 from flowkit.kernels.tiles.recursion import Grid, Images, Network, Sums
 
 Offsets = Int[Array, "offsets 2"]
-Batch = Float[Array, "images height width channels"]
+Batch = Float[Array, "_images height width channels"]
 Tree = TypeVar("Tree")
 
 

@@ -1,7 +1,6 @@
 """A block on a GPU: a warp for each tile, by Pallas and Triton."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, ClassVar, final
 
 import equinox as eqx
@@ -42,7 +41,7 @@ class WarpBlock(AbstractBlock):
         filled = np.minimum(np.arange(groups * together), count - 1)
         x, z = x[filled] if paired else x, z[filled]
         warp = Warp(
-            network=replace(self.network, scales=None, layers=None),
+            network=self.network,
             layers=len(self.network.scales.weight),
             height=height,
             width=width,

@@ -18,7 +18,7 @@ LONGEST_SIDE = WARP  # lanes of a warp; as many rows fit into its registers
 
 
 def why_not_warps(
-    kernel: Convolutional, shape: tuple[int, ...], dtype: DTypeLike, device: jax.Device
+    kernel: Convolutional, shape: tuple[int, ...], dtype: DTypeLike, gpu: str
 ) -> str | None:
     """The reason for which a GPU does not compute a kernel by warps; None where it does.
 
@@ -26,12 +26,12 @@ def why_not_warps(
         kernel: One that `can_tile` accepts.
         shape: Height, width and channels of the images.
         dtype: float32 or float64.
-        device: The GPU.
+        gpu: What JAX calls a device of its kind.
     """
     if triton is None:
         return "this JAX has no Pallas for Triton"
-    if "nvidia" not in device.device_kind.lower():
-        return f"warps exchange lanes by instructions of NVIDIA's, and this is {device.device_kind}"
+    if "nvidia" not in gpu.lower():
+        return f"warps exchange lanes by instructions of NVIDIA's, and this is {gpu}"
     if max(shape[:2]) > LONGEST_SIDE:
         size = " x ".join(map(str, shape[:2]))
         return f"images of {size} are larger than the {LONGEST_SIDE} x {LONGEST_SIDE} of a warp"

@@ -106,10 +106,14 @@ def _route(kernel: Convolutional, x: Rows, z: Columns, *, pairs: int) -> Route |
     if len(places) != 1:
         return None
     device = places.pop()
-    if device.platform == "cpu":
+    if _is_cpu(device):
         return Route(gpu=None)
-    reason = why_not_warps(kernel, x.shape[1:], x.dtype, device)
+    reason = why_not_warps(kernel, x.shape[1:], x.dtype, device.device_kind)
     if reason:
         _log.warning("This Gram matrix takes the general path on %s: %s.", device, reason)
         return None
     return Route(gpu=device)
+
+
+def _is_cpu(device: jax.Device) -> bool:
+    return device.platform == "cpu"

@@ -92,7 +92,7 @@ class Warp(eqx.Module):
     """The program of a warp.
 
     Attributes:
-        network: Its scales are left out: they are read.
+        network: Its scales are not used: a warp reads them.
         layers: The number of convolutions.
         height: Of the images.
         width: Of the images, at most 32.

@@ -1,0 +1,141 @@
+"""The kernel of a GPU's warps: interpreted, next to the tiles of the cores; lowered for CUDA."""
+
+import logging
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from flowkit.kernels import Convolutional, LocalAverage
+from flowkit.kernels.checks import KINDS
+from flowkit.kernels.tiles import eligibility, registration, tiled_gram, tiled_pairs
+from flowkit.kernels.tiles.gram import block_of
+
+ROUNDING = {"float64": 1e-13, "float32": 5e-7}  # relative to the largest entry
+
+WIDE = dict(filter_size=(11, 7))
+NETWORKS = {
+    "gap": dict(depth=4),
+    "flatten, all layers trained": dict(depth=3, readout="flatten", train_ends=True),
+    "depth 2": dict(depth=2, train_ends=True),
+    "local averages": dict(depth=3, readout=LocalAverage(1)),
+    "circular": dict(depth=3, readout=LocalAverage(2), padding="circular"),
+    "5 x 3": dict(depth=3, filter_size=(5, 3)),
+    "filters beyond the image": dict(depth=2, **WIDE),
+    "filters beyond the image, circular": dict(depth=2, padding="circular", **WIDE),
+    "biases, some layers": dict(depth=5, bias_variance=0.2, train=[2, 4], train_biases=[1, 5]),
+    "leaky": dict(depth=3, activation="leaky_relu"),
+    "absolute": dict(depth=3, activation="abs", bias_variance=0.1),
+    "erf": dict(depth=3, activation="erf", bias_variance=0.1),
+    "gelu": dict(depth=3, activation="gelu"),
+}
+QUICK = ("gap", "biases, some layers")
+
+
+def images(count, seed=0, shape=(5, 4, 2)):
+    return np.random.default_rng(seed).standard_normal((count, *shape))
+
+
+def cpu():
+    return jax.devices("cpu")[0]
+
+
+def cases():
+    slow = lambda name: () if name in QUICK else (pytest.mark.slow,)
+    return [pytest.param(value, marks=slow(name), id=name) for name, value in NETWORKS.items()]
+
+
+@pytest.mark.parametrize("options", cases())
+def test_warps_agree_with_the_cores(options):
+    kernel, x, z = Convolutional(**options), images(2), images(9, seed=1)
+    expected = tiled_gram(kernel, x, z, kind="both")
+    size = np.abs(expected).max(axis=(1, 2), keepdims=True)
+    for dtype, limit in ROUNDING.items():
+        on_warps = tiled_gram(kernel, x.astype(dtype), z.astype(dtype), kind="both", device=cpu())
+        assert on_warps.dtype == dtype
+        np.testing.assert_array_less(np.abs(on_warps - expected) / size, limit)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_kind_alone_and_pairs_agree_too(kind):
+    kernel, x = Convolutional(3), images(9)
+    expected = tiled_gram(kernel, x, kind=kind)
+    np.testing.assert_allclose(tiled_gram(kernel, x, kind=kind, device=cpu()), expected, rtol=1e-13)
+    pairs = tiled_pairs(kernel, x, x[::-1], kind=kind, device=cpu())
+    np.testing.assert_allclose(pairs, np.diag(expected[:, ::-1]), rtol=1e-13)
+
+
+@pytest.mark.slow
+def test_equal_near_and_empty_images_are_resolved_in_float32():
+    x = images(3, shape=(6, 6, 1))
+    near = x[:1] * (1 + 1e-4 * images(1, seed=2, shape=(6, 6, 1)))
+    x = np.concatenate([x, x[:1], 3 * x[:1], near, 0 * x[:1]]).astype("float32")
+    expected = tiled_gram(Convolutional(6), x.astype(float))
+    found = tiled_gram(Convolutional(6), x, device=cpu())
+    np.testing.assert_allclose(found, expected, rtol=5e-7, atol=1e-30)
+
+
+LOWERED = {
+    "gap": (dict(depth=11), (32, 32, 3)),
+    "small images": (dict(depth=5, padding="circular"), (8, 8, 1)),
+    "sides that are no powers of two": (dict(depth=5, filter_size=(5, 3)), (28, 20, 1)),
+    "gelu": (dict(depth=3, activation="gelu"), (32, 32, 3)),
+}
+
+
+@pytest.mark.parametrize(("options", "shape"), LOWERED.values(), ids=LOWERED)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_kernel_lowers_for_cuda_without_a_gpu(options, shape, dtype):
+    block, _ = block_of(Convolutional(**options), shape, dtype, cpu(), tangent=True)
+    program = eligibility.lowered(replace(block, interpreted=False), shape, rows=4, lanes=8)
+    assert "xla.gpu.triton" in program
+    assert "shfl.sync.idx.b32" in program
+
+
+H100 = "NVIDIA H100 80GB HBM3"
+REFUSED = {
+    "large images": (dict(), (64, 32, 3), H100, "64 x 32"),
+    "another maker": (dict(), (32, 32, 3), "AMD Instinct MI300X", "AMD Instinct MI300X"),
+    "quadrature": (dict(activation="tanh"), (32, 32, 3), H100, "moments of tanh"),
+}
+
+
+@pytest.mark.parametrize(("options", "shape", "gpu", "reason"), REFUSED.values(), ids=REFUSED)
+def test_what_warps_cannot_do_has_a_reason(options, shape, gpu, reason):
+    found = eligibility.why_not_warps(Convolutional(3, **options), shape, "float32", gpu)
+    assert reason in found
+
+
+def test_the_published_kernel_has_no_reason_against_it():
+    for dtype in ROUNDING:
+        assert eligibility.why_not_warps(Convolutional(11), (32, 32, 3), dtype, H100) is None
+
+
+def test_without_pallas_for_triton_that_is_the_reason(monkeypatch):
+    monkeypatch.setattr(eligibility, "triton", None)
+    found = eligibility.why_not_warps(Convolutional(11), (32, 32, 3), "float32", H100)
+    assert "Pallas" in found
+
+
+def test_a_refused_kernel_takes_the_general_path_and_says_why(monkeypatch, caplog, taken):
+    """On a CPU that passes for a GPU."""
+    monkeypatch.setattr(registration, "_is_cpu", lambda device: False)
+    monkeypatch.setattr(registration, "why_not_warps", lambda *arguments: "of a reason")
+    x = jnp.asarray(images(3, shape=(3, 3, 1)))
+    with caplog.at_level(logging.WARNING):
+        registration.fast_gram(Convolutional(2), x, x, "ntk", symmetric=True)
+    assert not taken
+    assert "general path" in caplog.text
+    assert "of a reason" in caplog.text
+
+
+def test_an_accepted_kernel_goes_to_the_gpu(monkeypatch, taken):
+    monkeypatch.setattr(registration, "_is_cpu", lambda device: False)
+    monkeypatch.setattr(registration, "why_not_warps", lambda *arguments: None)
+    x = jnp.asarray(images(2, shape=(3, 3, 1)))
+    found = registration.fast_gram(Convolutional(2), x, x, "ntk", symmetric=True)
+    assert taken[0]["device"] == cpu()
+    np.testing.assert_allclose(found, tiled_gram(Convolutional(2), np.asarray(x)), rtol=1e-13)
