@@ -51,5 +51,5 @@ and 11,464 pairs/s a worker (8 x 8 images, depth 3, general path, 55 tiles of 40
 100 workers would need 19 minutes for as many pairs.
 """
 
-from flowkit.gramian.engine import gram as gram
+from flowkit.gramian.engine import gram as gram, missing_pairs as missing_pairs
 from flowkit.gramian.views import StoredGram as StoredGram, open_gram as open_gram

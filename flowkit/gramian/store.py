@@ -207,6 +207,17 @@ def opened_to_read(store: Store, kind: Kind) -> ZarrTiles:
     return ZarrTiles(group, cut_of(manifest), {kind: group[kind]}, fresh=False)
 
 
+def as_it_is(store: Store, cut: Cut, kinds: tuple[Kind, ...]) -> ZarrTiles | None:
+    """The store of a matrix, only to be read, perhaps smaller than the cut; None without a kind."""
+    try:
+        group = zarr_library().open_group(_location(store), mode="r")
+    except FileNotFoundError:
+        return None
+    if not all(kind in group for kind in kinds):
+        return None
+    return ZarrTiles(group, cut, {kind: group[kind] for kind in kinds}, fresh=False)
+
+
 def zarr_library() -> Any:
     """The library zarr.
 

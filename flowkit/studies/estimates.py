@@ -20,7 +20,7 @@ class Estimate:
     """What is to be computed, and how fast it goes.
 
     Attributes:
-        pairs: Kernel values.
+        pairs: Kernel values, those that are not there yet.
         pairs_per_second: As measured, without compilation.
     """
 
@@ -32,15 +32,16 @@ class Estimate:
         return self.pairs / self.pairs_per_second / 3600
 
     def __str__(self) -> str:
+        if not self.pairs:
+            return "Nothing is left to compute."
         rate = f"{self.pairs_per_second:,.0f}" if self.pairs_per_second >= 10 else "under 10"
-        pairs = f"{self.pairs:,} pairs at {rate} pairs/s, less what is there"
-        return f"About {self.hours:.2g} hours: {pairs}."
+        return f"About {self.hours:.2g} hours: {self.pairs:,} pairs at {rate} pairs/s."
 
 
 def estimate(
     kernel: AbstractKernel,
     images: Inputs,
-    test: int = 0,
+    pairs: int,
     *,
     kind: str = "ntk",
     tile: int | None = None,
@@ -51,16 +52,17 @@ def estimate(
     Args:
         kernel: The kernel.
         images: Training images.
-        test: How many test images there will be.
+        pairs: How many kernel values are to be computed; without any nothing is timed.
         kind: "ntk" or "nngp".
         tile: Images along a side of a tile, at most; as usual where omitted.
         seconds: To calibrate for, about 10 where omitted; compilation comes on top.
 
     Returns:
-        The estimate for the matrix of the training images and that of both, all computed anew.
+        The estimate.
     """
+    if not pairs:
+        return Estimate(pairs, math.inf)
     seconds = SECONDS if seconds is None else seconds
-    pairs = len(images) * (len(images) + 1) // 2 + test * len(images)
     largest = min(tile or usual_tile(len(images)), len(images))
     rate = _pairs_per_second(kernel, images, min(FIRST, largest), kind, seconds / 4)
     side = min(max(FIRST, math.isqrt(int(rate * seconds / 4))), largest)
