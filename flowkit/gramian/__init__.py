@@ -24,7 +24,8 @@ What can go wrong. Files are written beside their place and then renamed, so a p
 killed loses the tile at hand. A tile that was torn or changed since, in any bit, is computed again
 by `gram`, and is an error in a view. Whole valid tiles exchanged for one another are not noticed.
 Two runs with the same inputs do the same work twice, and no harm, also if both find the store
-empty; runs that append different inputs must come one after the other: an older one that meets a
+empty; of two with different inputs the manifest of one is written, and the other is refused. Runs
+that append different inputs must come one after the other: an older one that meets a
 grown array ends with an error.
 
 Scale. Workers of a `distributed.Client` write tiles to the same store. Through the scheduler pass

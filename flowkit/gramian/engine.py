@@ -19,17 +19,15 @@ from flowkit.gramian.descriptions import (
     fingerprints,
 )
 from flowkit.gramian.geometry import Axis, Cut, Tile, balanced, usual_tile
-from flowkit.gramian.meter import Report, metered
-from flowkit.gramian.store import (
+from flowkit.gramian.manifests import (
     Store,
     TakenError,
-    ZarrTiles,
-    as_it_is,
     cut_of,
     existing_manifest,
     new_manifest,
-    opened,
 )
+from flowkit.gramian.meter import Report, metered
+from flowkit.gramian.store import ZarrTiles, as_it_is, opened
 from flowkit.gramian.views import StoredGram
 from flowkit.gramian.work import MemoryTiles, Work
 from flowkit.kernels.base import AbstractKernel, Grams

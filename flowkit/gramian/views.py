@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from flowkit.gramian.geometry import Axis, Tile
-from flowkit.gramian.store import Store, ZarrTiles, opened_to_read
+from flowkit.gramian.manifests import Store
+from flowkit.gramian.store import ZarrTiles, opened_to_read
 from flowkit.gramian.work import Values
 from flowkit.kernels.checks import Kind, check_kind
 
