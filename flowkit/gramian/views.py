@@ -45,6 +45,11 @@ class StoredGram:
         return np.dtype(self.tiles.arrays[self.kind].dtype)
 
     @property
+    def symmetric(self) -> bool:
+        """Whether it is the matrix of one set of points, of which a triangle is stored."""
+        return self.tiles.cut.symmetric
+
+    @property
     def complete(self) -> int:
         """How many first rows are there: with all columns, or of a symmetric matrix as a square."""
         cut = self.tiles.cut
@@ -91,7 +96,7 @@ class StoredGram:
             )
         kind = np.result_type(self.dtype, columns.dtype)
         product = np.zeros((self.shape[0], columns.shape[1]), kind)
-        for first, last, strip in self._strips():
+        for first, last, strip in self.strips():
             if not self.tiles.cut.symmetric:
                 product[first:last] = strip @ columns
                 continue
@@ -135,8 +140,12 @@ class StoredGram:
             return self.tiles.read_intact(self.kind, (tile[1], tile[0])).T
         return self.tiles.read_intact(self.kind, tile)
 
-    def _strips(self) -> Iterator[tuple[int, int, Values]]:
-        """First and last index, and all tiles of some columns of a triangle, or of some rows."""
+    def strips(self) -> Iterator[tuple[int, int, Values]]:
+        """First and last index, and all tiles of some columns of a triangle, or of some rows.
+
+        Raises:
+            ValueError: a tile is damaged.
+        """
         cut = self.tiles.cut
         for index in range((cut.columns if cut.symmetric else cut.rows).count):
             if cut.symmetric:
