@@ -156,6 +156,20 @@ def test_an_estimate_is_the_time_that_it_takes():
     assert found.hours == pytest.approx(found.pairs / found.pairs_per_second / 3600)
 
 
+def test_an_estimate_counts_on_columns_that_cost_as_much_as_one(monkeypatch):
+    """A kernel that takes a quarter of a second a row for each 16 columns."""
+    clock = [0.0]
+
+    def gram(self, x, z=None, *, kind="ntk"):
+        clock[0] += 0.25 * len(x) * -(-len(z) // 16)
+        return jax.numpy.zeros((len(x), len(z)))
+
+    monkeypatch.setattr(Slow, "gram", gram)
+    monkeypatch.setattr("flowkit.studies.estimates.time.perf_counter", lambda: clock[0])
+    assert estimate(Slow(), np.zeros((160, 1)), 1).pairs_per_second == pytest.approx(16 / 0.25)
+    assert clock[0] < 30
+
+
 def test_without_zarr_the_matrix_is_written_all_the_same(images, points, tmp_path, monkeypatch):
     monkeypatch.setattr("flowkit.studies.matrices.find_spec", lambda name: None)
     with pytest.warns(UserWarning, match=r"Without `zarr` an interrupted matrix"):

@@ -3,6 +3,8 @@
 import dataclasses
 import math
 import time
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,7 +14,7 @@ from flowkit.gramian.geometry import usual_tile
 from flowkit.kernels import AbstractKernel
 
 SECONDS = 10.0
-FIRST = 2  # images along a side of the first sample
+FIRST = 2  # columns of the first sample, which has one row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,23 +66,23 @@ def estimate(
         return Estimate(pairs, math.inf)
     seconds = SECONDS if seconds is None else seconds
     largest = min(tile or usual_tile(len(images)), len(images))
-    rate = _pairs_per_second(kernel, images, min(FIRST, largest), kind, seconds / 4)
-    side = min(max(FIRST, math.isqrt(int(rate * seconds / 4))), largest)
-    if side > FIRST:
-        rate = _pairs_per_second(kernel, images, side, kind, seconds / 2)
-    return Estimate(pairs, rate)
+    run = lambda rows, columns, allowed: _seconds(
+        lambda: kernel.gram(images[:rows], images[-columns:], kind=kind), allowed
+    )
+    few = min(FIRST, largest)
+    # Some columns may cost no more than one: kernels work on many at once.
+    columns = min(max(few, int(few * seconds / run(1, few, seconds / 8))), largest)
+    each = run(1, columns, seconds / 8)
+    rows = min(max(1, int(seconds / 4 / each)), largest)
+    return Estimate(pairs, rows * columns / (run(rows, columns, seconds / 2) if rows > 1 else each))
 
 
-def _pairs_per_second(
-    kernel: AbstractKernel, images: Inputs, side: int, kind: str, seconds: float
-) -> float:
-    """Pairs per second of a tile, the median of what fits the time."""
-    x, z = images[:side], images[-side:]
-    run = lambda: jax.block_until_ready(kernel.gram(x, z, kind=kind))
-    run()  # compiles
-    spans, end = [], time.perf_counter() + seconds
+def _seconds(run: Callable[[], Any], allowed: float) -> float:
+    """What a run takes after one that compiles, the median of what fits the time."""
+    jax.block_until_ready(run())
+    spans, end = [], time.perf_counter() + allowed
     while not spans or time.perf_counter() < end:
         start = time.perf_counter()
-        run()
+        jax.block_until_ready(run())
         spans.append(time.perf_counter() - start)
-    return side**2 / float(np.median(spans))
+    return float(np.median(spans))
