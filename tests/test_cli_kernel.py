@@ -139,21 +139,35 @@ def test_more_images_cost_only_what_is_new(images, points, tmp_path, monkeypatch
 
 def test_hours_are_estimated_before_the_start(images, tmp_path, monkeypatch):
     monkeypatch.setattr("flowkit.studies.estimates.SECONDS", 0.1)
-    options = ("--test", 2, *FULLY_CONNECTED, "--estimate")
-    result = run(images, *options, "--out", tmp_path / "out")
+    options = ("--train", 5, *FULLY_CONNECTED, "--estimate", "--out", tmp_path / "out")
+    result = run(images, *options, "--test", 2)
     assert result.exit_code == 0, result.output
     said = " ".join(shown(result).split())
-    sentence = r"About \S+ hours: 42 pairs at [\d,]+ pairs/s, less what is there\."  # 28 + 14
-    assert re.search(sentence, said)
-    assert np.load(tmp_path / "out/train/gram.npy").shape == (7, 7)
+    assert re.search(r"About \S+ hours: 25 pairs at [\d,]+ pairs/s\.", said)  # 15 + 10
+    assert np.load(tmp_path / "out/train/gram.npy").shape == (5, 5)
+    assert "Nothing is left to compute." in shown(run(images, *options, "--test", 2))
+    assert "hours: 10 pairs at" in shown(run(images, *options, "--test", 4))
 
 
 def test_an_estimate_is_the_time_that_it_takes():
     """A kernel that waits 1 ms a pair: an hour for 3.6 million pairs."""
-    found = estimate(Slow(), np.zeros((100, 1)), 50, seconds=0.4)
-    assert found.pairs == 5050 + 5000
+    found = estimate(Slow(), np.zeros((100, 1)), 10050, seconds=0.4)
     assert 500 < found.pairs_per_second <= 1000
     assert found.hours == pytest.approx(found.pairs / found.pairs_per_second / 3600)
+
+
+def test_an_estimate_counts_on_columns_that_cost_as_much_as_one(monkeypatch):
+    """A kernel that takes a quarter of a second a row for each 16 columns."""
+    clock = [0.0]
+
+    def gram(self, x, z=None, *, kind="ntk"):
+        clock[0] += 0.25 * len(x) * -(-len(z) // 16)
+        return jax.numpy.zeros((len(x), len(z)))
+
+    monkeypatch.setattr(Slow, "gram", gram)
+    monkeypatch.setattr("flowkit.studies.estimates.time.perf_counter", lambda: clock[0])
+    assert estimate(Slow(), np.zeros((160, 1)), 1).pairs_per_second == pytest.approx(16 / 0.25)
+    assert clock[0] < 30
 
 
 def test_without_zarr_the_matrix_is_written_all_the_same(images, points, tmp_path, monkeypatch):
@@ -169,7 +183,10 @@ def test_without_zarr_the_matrix_is_written_all_the_same(images, points, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["nowhere.npy"], "Invalid value for 'IMAGES': must be `digits`, a CIFAR-10 folder"),
+        (
+            ["nowhere.npy"],
+            "Invalid value for 'IMAGES': must be `digits`, `cifar`, a CIFAR-10 folder",
+        ),
         (["digits", "--train", "1700", "--test", "200"], "at most 1797"),
         (
             ["digits", "--train", "2", "--network", "recurrent"],

@@ -11,13 +11,15 @@ from rich.table import Table
 
 from flowkit.cli.networks import Flip, Network, kernel_of
 from flowkit.cli.terminal import options_of, refusing, reporting
+from flowkit.cli.texts import ascending
 from flowkit.kernels.checks import Kind
 from flowkit.kernels.convolutions import Padding
 from flowkit.kernels.layers import Convention, Parametrization
 from flowkit.symbolic.activations import ACTIVATIONS
 
-# Arguments of the kernels -> options, where their names differ.
+# Arguments -> options, where their names differ: of the kernels, and of the readers of images.
 RENAMED = {"train": "--trained-layers", "train_biases": "--trained-biases", "x": "IMAGES"}
+FOLDER = {"folder": "--data"}
 
 _network = partial(typer.Option, rich_help_panel="Network")
 _convolution = partial(typer.Option, rich_help_panel="Network, if convolutional")
@@ -27,20 +29,39 @@ _output = partial(typer.Option, rich_help_panel="Gram matrix and regression")
 def kernel(
     images: Annotated[
         str,
-        typer.Argument(help="`digits`, a CIFAR-10 folder, a .npy file, or a .npz with `images`."),
+        typer.Argument(
+            help="`digits`; `cifar`, drawn from the folder --data; a CIFAR-10 folder, from the "
+            "start of its files; a .npy file; or a .npz with `images`."
+        ),
     ],
     labels: Annotated[
         Path | None, typer.Option(help="Labels of a .npy file, as .npy; a .npz has `labels`.")
     ] = None,
-    train: Annotated[int | None, typer.Option(help="Images to take; all by default.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="CIFAR-10 folder, either format; of `cifar`.")
+    ] = None,
+    train: Annotated[
+        str | None,
+        typer.Option(
+            help="Images to take, or several numbers, 10,20,40, the smaller sets parts of the "
+            "largest. Of `cifar` equally many of each class.",
+            show_default="all",
+        ),
+    ] = None,
     test: Annotated[
-        int | None, typer.Option(help="Further images to test on; none by default.")
+        int | None,
+        typer.Option(help="Further images to test on.", show_default="none; all of `cifar`"),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Of the draw from the digits.", show_default="0")
+        int | None, typer.Option(help="Of the draw from the digits or `cifar`.", show_default="0")
     ] = None,
     network: Annotated[Network, _network(help="Kind of network.")] = "convolutional",
-    depth: Annotated[int, _network(help="Weight layers, the read-out's dense one included.")] = 3,
+    depth: Annotated[
+        str,
+        _network(
+            help="Weight layers, the read-out's dense one included; or several numbers, 3,11."
+        ),
+    ] = "3",
     activation: Annotated[str, _network(help=f"One of {', '.join(ACTIVATIONS)}.")] = "relu",
     convention: Annotated[
         Convention, _network(help="How variances count fan-in: see `flowkit.kernels`.")
@@ -113,56 +134,79 @@ def kernel(
         ),
     ] = None,
     estimate: Annotated[  # noqa: FBT002
-        bool, _output("--estimate", help="Say first how many hours it takes, after a calibration.")
+        bool,
+        _output("--estimate", help="Say first how many hours it takes, after 10 s of calibration."),
     ] = False,
     out: Annotated[Path, _output(help="Folder for the matrices.")] = Path("gram"),
 ) -> None:
     """Gram matrices of images, and with labels how well kernel regression classifies.
 
+    With several depths or numbers of images, and for `cifar`, a table and a figure of accuracies,
+    next to those of RBF ridge regression and to published ones; the matrices of a depth are then
+    in a folder of its own.
+
     An interrupted run goes on when it is started again, and with more images in the same folder,
     those of before first, only what is new is computed (with the extra `scale`).
     """
-    from flowkit.studies.kernel_accuracy import write_grams
-    from flowkit.studies.reading import read_images
+    from flowkit.studies.curves import measure
+    from flowkit.studies.kernel_accuracy import Request
+    from flowkit.studies.reading import check_sizes, read_images
+    from flowkit.studies.study import Study
 
     options = options_of(kernel)
     with reporting(options) as bar:
-        dtype = "float32" if float32 else "float64"
-        data = read_images(images, labels=labels, train=train, test=test, seed=seed, dtype=dtype)
-        with refusing(options | RENAMED):
-            chosen = kernel_of(
-                network,
-                depth,
-                activation,
-                written={
-                    "readout": readout,
-                    "filter_size": filter_size,
-                    "padding": padding,
-                    "strides": strides,
-                    "pooling": pooling,
-                },
-                flip=flip,
-                unit_diagonal=unit_diagonal,
-                convention=convention,
-                parametrization=parametrization,
-                width=width,
-                weight_variance=weight_variance,
-                bias_variance=bias_variance,
-                trained_layers=trained_layers,
-                trained_biases=trained_biases,
+        sizes, depths = ascending("train", train), ascending("depth", depth)
+        with refusing(options | FOLDER):
+            read = read_images(
+                images,
+                labels=labels,
+                data=data,
+                train=max(sizes, default=None),
+                test=test,
+                seed=seed,
+                dtype="float32" if float32 else "float64",
             )
-            found = write_grams(
-                chosen,
-                data,
+            check_sizes(sizes, read)
+        with refusing(options | RENAMED):
+            kernels = {
+                each: kernel_of(
+                    network,
+                    each,
+                    activation,
+                    written={
+                        "readout": readout,
+                        "filter_size": filter_size,
+                        "padding": padding,
+                        "strides": strides,
+                        "pooling": pooling,
+                    },
+                    flip=flip,
+                    unit_diagonal=unit_diagonal,
+                    convention=convention,
+                    parametrization=parametrization,
+                    width=width,
+                    weight_variance=weight_variance,
+                    bias_variance=bias_variance,
+                    trained_layers=trained_layers,
+                    trained_biases=trained_biases,
+                )
+                for each in depths
+            }
+            found = measure(
+                kernels,
+                read,
+                sizes or (len(read.images),),
+                Request(kind, rows, ridge),
                 out=out,
                 bar=bar,
-                kind=kind,
-                tile=rows,
-                ridge=ridge,
+                source=images,
+                seed=seed or 0,
                 estimated=estimate,
             )
     console = Console()
-    if found:
+    if isinstance(found, Study):
+        found.show(console)
+    elif found:
         console.print(_accuracy_table(found))
     console.print(f"Gram matrices: {out}")
 

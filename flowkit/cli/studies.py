@@ -52,7 +52,5 @@ def reproduce(
         )
         study = run_study(name, settings, out=folder, data=data, bar=bar)
     console = Console()
-    console.print(study.table())
-    for note in study.notes:
-        console.print(note, highlight=False)
+    study.show(console)
     console.print(f"Results: {folder / 'results.json'}, {folder / 'figure.png'}")

@@ -20,6 +20,11 @@ def integers(name: str, text: str | None) -> tuple[int, ...] | None:
         ) from None
 
 
+def ascending(name: str, text: str | None) -> tuple[int, ...]:
+    """Integers with commas between them, each once; none where there is no text."""
+    return tuple(sorted(set(integers(name, text) or ())))
+
+
 def size(name: str, text: str) -> Size:
     """A side, `3`, or height and width, `3x5`."""
     if (sides := re.fullmatch(r"(\d+)(?:x(\d+))?", text)) is None:

@@ -19,15 +19,15 @@ from flowkit.gramian.descriptions import (
     fingerprints,
 )
 from flowkit.gramian.geometry import Axis, Cut, Tile, balanced, usual_tile
-from flowkit.gramian.meter import Report, metered
-from flowkit.gramian.store import (
+from flowkit.gramian.manifests import (
     Store,
     TakenError,
-    ZarrTiles,
+    cut_of,
     existing_manifest,
     new_manifest,
-    opened,
 )
+from flowkit.gramian.meter import Report, metered
+from flowkit.gramian.store import ZarrTiles, as_it_is, opened
 from flowkit.gramian.views import StoredGram
 from flowkit.gramian.work import MemoryTiles, Work
 from flowkit.kernels.base import AbstractKernel, Grams
@@ -83,27 +83,72 @@ def gram(
     Source:
         Checked by tests/gramian/.
     """
-    if kind not in (*KINDS, "both"):
-        raise ValueError(f"Argument `kind` must be `ntk`, `nngp` or `both`, but it is `{kind!r}`.")
-    kinds = KINDS if kind == "both" else (check_kind(kind),)
-    if tile is not None:
-        check_integer("tile", tile, least=1)
+    kinds = _kinds(kind)
+    _check_tile(tile)
     if client is not None:
         check_client(client)
         if store is None:
             raise ValueError(
                 "Argument `store` must be given with `client`: a place where all workers write."
             )
-    rows, columns = check_inputs(x, x if z is None else z, ("inputs", *kernel.axes))
-    sides = np.asarray(rows), None if z is None else np.asarray(columns)
+    sides = _sides(kernel, x, z)
     cut, tiles = _tiles(kernel, kinds, sides, tile, store)
-    x64 = bool(jax.config.read("jax_enable_x64"))
-    _complete(Work(kernel, kinds, *sides, cut, tiles, x64), client, progress)
+    _complete(Work(kernel, kinds, *sides, cut, tiles, _has_x64()), client, progress)
     if isinstance(tiles, ZarrTiles):
         found = [StoredGram(tiles, kind) for kind in kinds]
     else:
         found = [tiles.matrices[kind] for kind in kinds]
     return found[0] if len(found) == 1 else Grams(*found)
+
+
+def missing_pairs(
+    kernel: AbstractKernel,
+    x: Num[ArrayLike, "x ..."],
+    z: Num[ArrayLike, "z ..."] | None = None,
+    *,
+    kind: str = "ntk",
+    store: Store,
+    tile: int | None = None,
+) -> int:
+    """How many pairs `gram` would compute with the same arguments. The store is only read.
+
+    Raises:
+        ValueError: as `gram`.
+        ImportError: the extra `scale` is not installed.
+
+    Source:
+        Checked by tests/gramian/test_store.py.
+    """
+    kinds, sides = _kinds(kind), _sides(kernel, x, z)
+    _check_tile(tile)
+    cut = cut_of(_manifest(kernel, sides, tile, store))
+    tiles = as_it_is(store, cut, kinds)
+    if tiles is None:
+        return cut.pairs()
+    work = Work(kernel, kinds, *sides, cut, tiles, _has_x64())
+    return sum(work.missing(each) for each in cut.tiles())
+
+
+def _kinds(kind: str) -> tuple[Kind, ...]:
+    if kind not in (*KINDS, "both"):
+        raise ValueError(f"Argument `kind` must be `ntk`, `nngp` or `both`, but it is `{kind!r}`.")
+    return KINDS if kind == "both" else (check_kind(kind),)
+
+
+def _check_tile(tile: int | None) -> None:
+    if tile is not None:
+        check_integer("tile", tile, least=1)
+
+
+def _sides(
+    kernel: AbstractKernel, x: Num[ArrayLike, "x ..."], z: Num[ArrayLike, "z ..."] | None
+) -> Sides:
+    rows, columns = check_inputs(x, x if z is None else z, ("inputs", *kernel.axes))
+    return np.asarray(rows), None if z is None else np.asarray(columns)
+
+
+def _has_x64() -> bool:
+    return bool(jax.config.read("jax_enable_x64"))
 
 
 def _tiles(
@@ -119,6 +164,16 @@ def _tiles(
         axes = [Axis(_tile_size(i, tile), (len(i),)) for i in (x, x if z is None else z)]
         cut = Cut(*axes, symmetric=z is None)
         return cut, MemoryTiles(cut, kinds, x.dtype)
+    try:
+        tiles = opened(store, _manifest(kernel, sides, tile, store), kinds)
+    except TakenError:  # by a run that started at the same time
+        return _tiles(kernel, kinds, sides, tile, store)
+    return tiles.cut, tiles
+
+
+def _manifest(kernel: AbstractKernel, sides: Sides, tile: int | None, store: Store) -> Description:
+    """The manifest of a matrix: new, or that of its store, grown if there are more inputs."""
+    x, z = sides
     description = {
         "kernel": describe_kernel(kernel),
         "dtype": str(x.dtype),
@@ -130,11 +185,7 @@ def _tiles(
         _check_same(store, known, description, sides)
     rows = _batches(known and known["rows"], x, tile)
     columns = None if z is None else _batches(known and known["columns"], z, tile)
-    try:
-        tiles = opened(store, new_manifest(description, rows, columns), kinds)
-    except TakenError:  # by a run that started at the same time
-        return _tiles(kernel, kinds, sides, tile, store)
-    return tiles.cut, tiles
+    return new_manifest(description, rows, columns)
 
 
 def _batches(known: Any, inputs: Inputs, tile: int | None) -> Description:

@@ -1,6 +1,6 @@
-"""Gram matrices in a Zarr store: a group of version 3, an array for each kind, a chunk for a tile.
+"""The tiles of a Gram matrix in a Zarr store: an array for each kind, a chunk for a tile.
 
-The group's attribute `gram` is the manifest, see `flowkit.gramian`. A chunk carries its CRC-32C and
+A chunk carries its CRC-32C and
 takes the place of an older one in one step, so that a reader finds the whole tile or none. Nan is
 what is not computed.
 """
@@ -8,7 +8,6 @@ what is not computed.
 import contextlib
 import dataclasses
 import time
-from importlib import import_module
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,22 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-import flowkit
 from flowkit.gramian.descriptions import Description
 from flowkit.gramian.geometry import Axis, Cut, Span, Tile
+from flowkit.gramian.manifests import (
+    MANIFEST,
+    Store,
+    cut_of,
+    existing_manifest,
+    location,
+    new_group,
+    zarr_library,
+)
 from flowkit.gramian.work import Values
 from flowkit.kernels.checks import KINDS, Kind
 
 Tiles = int | slice
-Store = Any  # a path, or a store of the library zarr
 
-MANIFEST, FORMAT, FORMAT_VERSION = "gram", "flowkit Gram matrix", 1
 ABANDONED = 3600.0  # seconds after which an unfinished file is nobody's any more
 
 
@@ -106,86 +111,25 @@ class ZarrTiles:
             )
 
 
-class TakenError(Exception):
-    """Another run has made its store in this place, which was empty."""
-
-
-def existing_manifest(store: Store) -> Description | None:
-    """The manifest of a store; None where there is nothing yet.
-
-    Raises:
-        ValueError: there is something else, or it is damaged or of a newer format.
-        ImportError: zarr is not installed.
-    """
-    zarr = zarr_library()
-    try:
-        group = zarr.open_group(_location(store), mode="r")
-        manifest = group.attrs.get(MANIFEST)
-    except FileNotFoundError:
-        if _is_occupied(store):
-            raise ValueError(_not_a_gram(store)) from None
-        return None
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(_not_a_gram(store)) from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise ValueError(_not_a_gram(store))
-    if manifest["format_version"] > FORMAT_VERSION:
-        raise ValueError(
-            f"Argument `store` must be of format version {FORMAT_VERSION} or older, but `{store}` "
-            f"is of version {manifest['format_version']}, written by flowkit "
-            f"{manifest['flowkit_version']}."
-        )
-    return manifest
-
-
-def new_manifest(description: Description, rows: Description, columns: Description | None) -> Any:
-    """The manifest of a matrix: what it is, and its points."""
-    return {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "flowkit_version": flowkit.__version__,
-        "description": description,
-        "rows": rows,
-        "columns": columns,
-    }
-
-
-def cut_of(manifest: Description) -> Cut:
-    """How the matrix of a manifest is cut into tiles."""
-    axes = [
-        Axis(axis["tile"], tuple(count for count, _ in axis["batches"]))
-        for axis in (manifest["rows"], manifest["columns"] or manifest["rows"])
-    ]
-    return Cut(*axes, symmetric=manifest["columns"] is None)
-
-
 def opened(store: Store, manifest: Description, kinds: tuple[Kind, ...]) -> ZarrTiles:
     """The store of a matrix, made or grown to what the manifest says, with arrays of some kinds.
 
     Raises:
         TakenError: there was nothing to grow, and now there is.
     """
-    zarr, place, cut = zarr_library(), _location(store), cut_of(manifest)
+    zarr, place, cut = zarr_library(), location(store), cut_of(manifest)
     try:
         group, fresh = zarr.open_group(place, mode="r+"), False
         if dict(group.attrs).get(MANIFEST) != manifest:
             group.attrs[MANIFEST] = manifest
     except FileNotFoundError:
-        group, fresh = _new_group(place, manifest), True
+        group, fresh = new_group(place, manifest), True
     shape, tile = (cut.rows.points, cut.columns.points), (cut.rows.tile, cut.columns.tile)
     dtype = manifest["description"]["dtype"]
     wanted = [kind for kind in KINDS if kind in kinds or kind in group]  # all grow, or none would
     arrays = {kind: _array(group, kind, shape, tile, dtype) for kind in wanted}
     _sweep(store)
     return ZarrTiles(group, cut, arrays, fresh)
-
-
-def _new_group(place: Any, manifest: Description) -> Any:
-    zarr = zarr_library()
-    try:
-        return zarr.create_group(place, attributes={MANIFEST: manifest})
-    except (zarr.errors.ContainsGroupError, zarr.errors.ContainsArrayError) as error:
-        raise TakenError from error
 
 
 def opened_to_read(store: Store, kind: Kind) -> ZarrTiles:
@@ -198,7 +142,7 @@ def opened_to_read(store: Store, kind: Kind) -> ZarrTiles:
     manifest = existing_manifest(store)
     if manifest is None:
         raise ValueError(f"Argument `store` must hold a Gram matrix, but `{store}` is empty.")
-    group = zarr_library().open_group(_location(store), mode="r")
+    group = zarr_library().open_group(location(store), mode="r")
     if not any(name in group for name in KINDS):
         raise ValueError(f"Argument `store` must hold kernel values, but `{store}` holds none yet.")
     if kind not in group:
@@ -207,19 +151,15 @@ def opened_to_read(store: Store, kind: Kind) -> ZarrTiles:
     return ZarrTiles(group, cut_of(manifest), {kind: group[kind]}, fresh=False)
 
 
-def zarr_library() -> Any:
-    """The library zarr.
-
-    Raises:
-        ImportError: it is not installed.
-    """
+def as_it_is(store: Store, cut: Cut, kinds: tuple[Kind, ...]) -> ZarrTiles | None:
+    """The store of a matrix, only to be read, perhaps smaller than the cut; None without a kind."""
     try:
-        return import_module("zarr")
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            "A store needs `zarr`, which is not installed: pip install 'gradient-flowkit[scale]'. "
-            "Without a store the matrix is kept in memory."
-        ) from error
+        group = zarr_library().open_group(location(store), mode="r")
+    except FileNotFoundError:
+        return None
+    if not all(kind in group for kind in kinds):
+        return None
+    return ZarrTiles(group, cut, {kind: group[kind] for kind in kinds}, fresh=False)
 
 
 def _array(
@@ -250,25 +190,6 @@ def _points(axis: Axis, tiles: Tiles) -> Span:
     if isinstance(tiles, slice):
         return axis.span(tiles.start)[0], axis.span(tiles.stop - 1)[1]
     return axis.span(tiles)
-
-
-def _location(store: Store) -> Any:
-    """A path that is the same for a worker that runs in another folder; or the store given."""
-    if not isinstance(store, str | PathLike):
-        return store
-    return str(store) if "://" in str(store) else str(Path(store).absolute())
-
-
-def _is_occupied(store: Store) -> bool:
-    """Whether a path is that of a file or of a folder with something finished in it."""
-    if not isinstance(store, str | PathLike):
-        return False
-    path = Path(store)
-    return path.is_file() or (path.is_dir() and any(p.suffix != ".partial" for p in path.iterdir()))
-
-
-def _not_a_gram(store: Store) -> str:
-    return f"Argument `store` must be empty or hold a Gram matrix, but `{store}` holds neither."
 
 
 def _sweep(store: Store) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from flowkit.gramian.geometry import Axis, Tile
-from flowkit.gramian.store import Store, ZarrTiles, opened_to_read
+from flowkit.gramian.manifests import Store
+from flowkit.gramian.store import ZarrTiles, opened_to_read
 from flowkit.gramian.work import Values
 from flowkit.kernels.checks import Kind, check_kind
 
@@ -42,6 +43,11 @@ class StoredGram:
     @property
     def dtype(self) -> np.dtype:
         return np.dtype(self.tiles.arrays[self.kind].dtype)
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether it is the matrix of one set of points, of which a triangle is stored."""
+        return self.tiles.cut.symmetric
 
     @property
     def complete(self) -> int:
@@ -90,7 +96,7 @@ class StoredGram:
             )
         kind = np.result_type(self.dtype, columns.dtype)
         product = np.zeros((self.shape[0], columns.shape[1]), kind)
-        for first, last, strip in self._strips():
+        for first, last, strip in self.strips():
             if not self.tiles.cut.symmetric:
                 product[first:last] = strip @ columns
                 continue
@@ -134,8 +140,12 @@ class StoredGram:
             return self.tiles.read_intact(self.kind, (tile[1], tile[0])).T
         return self.tiles.read_intact(self.kind, tile)
 
-    def _strips(self) -> Iterator[tuple[int, int, Values]]:
-        """First and last index, and all tiles of some columns of a triangle, or of some rows."""
+    def strips(self) -> Iterator[tuple[int, int, Values]]:
+        """First and last index, and all tiles of some columns of a triangle, or of some rows.
+
+        Raises:
+            ValueError: a tile is damaged.
+        """
         cut = self.tiles.cut
         for index in range((cut.columns if cut.symmetric else cut.rows).count):
             if cut.symmetric:

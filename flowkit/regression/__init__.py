@@ -19,6 +19,10 @@ from flowkit.regression.iterative import (
     conjugate_gradients as conjugate_gradients,
     nystrom as nystrom,
 )
+from flowkit.regression.packed import (
+    PackedRegression as PackedRegression,
+    StoredMatrix as StoredMatrix,
+)
 from flowkit.regression.selection import (
     Selection as Selection,
     mean_square as mean_square,

@@ -3,6 +3,7 @@
 from typing import Literal, overload
 
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Num
 
@@ -17,6 +18,8 @@ from flowkit.regression.checks import (
 )
 from flowkit.regression.cholesky import CholeskyRegression, factor_and_solve
 from flowkit.regression.flow import KernelRegression
+from flowkit.regression.iterative import check_host_targets
+from flowkit.regression.packed import PackedRegression, StoredMatrix, fit_stored
 
 LOSSES = ("half-sum", "half-mean", "mean")
 SOLVERS = ("eigen", "cholesky")
@@ -50,8 +53,22 @@ def fit(
 ) -> CholeskyRegression: ...
 
 
+@overload
 def fit(
-    K: Num[ArrayLike, "..."],
+    K: StoredMatrix,
+    y: Num[ArrayLike, "..."],
+    *,
+    ridge: float = ...,
+    relative_ridge: bool = ...,
+    loss: str = ...,
+    rounding: float | None = ...,
+    solver: Literal["cholesky"],
+    start: Num[ArrayLike, "..."] | None = ...,
+) -> PackedRegression: ...
+
+
+def fit(
+    K: Num[ArrayLike, "..."] | StoredMatrix,
     y: Num[ArrayLike, "..."],
     *,
     ridge: Number = 0.0,
@@ -60,7 +77,7 @@ def fit(
     rounding: float | None = None,
     solver: str = "eigen",
     start: Num[ArrayLike, "..."] | None = None,
-) -> KernelRegression | CholeskyRegression:
+) -> KernelRegression | CholeskyRegression | PackedRegression:
     """Solve kernel gradient flow of a squared loss, for every time at once.
 
     With outputs u on the training points du/dt = -s K (u - y) without a ridge, which `train_at`
@@ -75,7 +92,9 @@ def fit(
     ridge / 2 times the squared norm in the kernel's space), whatever the loss.
 
     Args:
-        K: Kernel values of the training points: symmetric, positive semidefinite up to rounding.
+        K: Kernel values of the training points: symmetric, positive semidefinite up to rounding; an
+            array, or a matrix in a store as `flowkit.gram` returns it, which "cholesky" reads strip
+            by strip and factors in float64, in place, in memory for n (n + 1) / 2 numbers.
         y: Targets, one number or one row of outputs for each point.
         ridge: Added to the diagonal of K.
         relative_ridge: Whether the ridge counts in units of the mean diagonal of K. For a kernel
@@ -88,7 +107,8 @@ def fit(
         start: Training outputs at t = 0, shaped as y; zero where omitted.
 
     Returns:
-        The solved flow: a `KernelRegression`, or a `CholeskyRegression` from "cholesky".
+        The solved flow: a `KernelRegression`, or a `CholeskyRegression` from "cholesky", of a
+        stored matrix a `PackedRegression`.
 
     Raises:
         ValueError: K is not square, finite, symmetric and positive semidefinite (for "cholesky":
@@ -96,12 +116,14 @@ def fit(
             negative, or a name is unknown.
 
     Source:
-        arXiv:1904.11955, section 3. Checked by tests/regression/test_regression_flow.py and
-        tests/regression/test_cholesky.py.
+        arXiv:1904.11955, section 3. Checked by tests/regression/test_regression_flow.py,
+        tests/regression/test_cholesky.py and tests/regression/test_packed.py.
     """
     check_choice("loss", loss, LOSSES)
     check_choice("solver", solver, SOLVERS)
-    K = check_gram(K)
+    if solver == "cholesky" and isinstance(K, StoredMatrix):
+        return _fit_stored(K, y, start, ridge, relative=relative_ridge)
+    K = check_gram(jnp.asarray(K))
     y = check_targets(y, len(K), K.dtype)
     absolute = check_ridge(ridge, K.dtype) * (jnp.diagonal(K).mean() if relative_ridge else 1)
     initial = check_start(start, y.shape, K.dtype)
@@ -109,6 +131,28 @@ def fit(
     if solver == "cholesky":
         return factor_and_solve(K, y, initial, absolute)
     return _diagonalize(K, y, initial, absolute, _speed(loss, len(K)), rounding)
+
+
+def _fit_stored(
+    K: StoredMatrix,
+    y: Num[ArrayLike, "..."],
+    start: Num[ArrayLike, "..."] | None,
+    ridge: Number,
+    *,
+    relative: bool,
+) -> PackedRegression:
+    """The regression of a stored matrix, from arguments that are checked here."""
+    check_ridge(ridge, jnp.dtype(float))
+    targets = check_host_targets(y).astype(float)
+    if len(targets) != K.shape[0]:
+        raise ValueError(
+            f"Argument `y` must have {K.shape[0]} rows, one for each row of `K`, but it has shape "
+            f"{targets.shape}."
+        )
+    first = (
+        None if start is None else np.asarray(check_start(start, targets.shape, jnp.dtype(float)))
+    )
+    return fit_stored(K, targets, first, float(ridge), relative=relative)
 
 
 def _diagonalize(

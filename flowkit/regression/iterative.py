@@ -72,7 +72,7 @@ class IterativeSolution:
         if not self.converged:
             raise ValueError(f"The solve must have converged to predict, but it {self.reason}.")
         columns = self.weights.reshape(len(self.weights), -1)
-        values = _product(K_test_train)(columns)
+        values = product_with(K_test_train)(columns)
         return values.reshape(len(values), *self.weights.shape[1:])
 
 
@@ -113,10 +113,10 @@ def conjugate_gradients(
     Source:
         Hestenes, Stiefel 1952; SciPy's `cg`. Checked by tests/regression/test_iterative.py.
     """
-    targets = _check_targets(y)
+    targets = check_host_targets(y)
     _check_numbers(ridge, tolerance, max_steps)
     shape, size = targets.shape, targets.size
-    product, limit = _product(K), max_steps or 10 * len(targets)
+    product, limit = product_with(K), max_steps or 10 * len(targets)
     system = lambda columns: _finite(product(columns)) + ridge * columns
     flat = lambda function: LinearOperator(
         (size, size),
@@ -185,7 +185,7 @@ def nystrom(K: Kernel, points: int, rank: int, *, ridge: float, key: PRNGKeyArra
     if not 0 < ridge < np.inf:
         raise ValueError(f"Argument `ridge` must be finite and above 0, but it is `{ridge}`.")
     columns = np.linalg.qr(np.asarray(jax.random.normal(key, (points, rank))))[0]
-    sketch = _product(K)(columns)
+    sketch = product_with(K)(columns)
     if not np.isfinite(sketch).all():
         raise ValueError("Argument `K` must give finite products, but one holds nan or infinity.")
     sketch = sketch + np.finfo(sketch.dtype).eps * np.linalg.norm(sketch) * columns
@@ -199,7 +199,8 @@ def nystrom(K: Kernel, points: int, rank: int, *, ridge: float, key: PRNGKeyArra
     return lambda v: v + vectors @ (gain[:, None] * (vectors.T @ v))
 
 
-def _product(K: Kernel) -> Product:
+def product_with(K: Kernel) -> Product:
+    """The function that multiplies by a kernel, on the host."""
     if isinstance(K, lx.AbstractLinearOperator):
         return lambda columns: np.asarray(jax.vmap(K.mv, 1, 1)(jax.numpy.asarray(columns)))
     if callable(K):
@@ -234,7 +235,8 @@ def _residual(system: Product, weights: np.ndarray, targets: np.ndarray) -> floa
     return float(np.linalg.norm(error) / max(np.linalg.norm(targets), np.finfo(float).tiny))
 
 
-def _check_targets(y: Any) -> Float[np.ndarray, " train *outputs"]:
+def check_host_targets(y: Any) -> Float[np.ndarray, " train *outputs"]:
+    """One number or one row of outputs for each point, as an array of NumPy."""
     targets = np.asarray(y)
     if not np.issubdtype(targets.dtype, np.floating):
         targets = targets.astype(float)

@@ -24,6 +24,11 @@ def accuracy_row(hits: Hits) -> dict[str, float]:
     }
 
 
+def standard_error(hits: Hits) -> float:
+    """That of an accuracy in percent, sqrt(p (1 - p) / n), for independent test points."""
+    return 100 * float(hits.std() / np.sqrt(len(hits)))
+
+
 def gain(hits: Hits, reference: Hits) -> tuple[float, float | None]:
     """Difference of two accuracies on the same points, and half its 95 % interval, in percent.
 

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from rich.progress import Progress as Bar
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import Ridge
+from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.model_selection import GridSearchCV, KFold
 
 from flowkit.gramian.meter import Report
@@ -37,6 +38,11 @@ class Data:
     labels: Int[np.ndarray, " train"]
     test_images: Float[np.ndarray, "test ..."]
     test_labels: Int[np.ndarray, " test"]
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are, from 0."""
+        return int(max(self.labels.max(), self.test_labels.max())) + 1
 
     def flat(self) -> "Data":
         """Each image as one row of features."""
@@ -83,9 +89,9 @@ def targets(
     return (np.eye(classes)[labels] + LABEL_OFFSET).astype(dtype)
 
 
-def regression_hits(gram: Gram, test_gram: TestGram, data: Data) -> Hits:
-    """Exact kernel regression without ridge: what training an infinitely wide network ends in."""
-    fitted = end_of_training(gram, targets(data.labels, gram.dtype))
+def regression_hits(gram: Gram, test_gram: TestGram, data: Data, ridge: float = 0.0) -> Hits:
+    """Exact kernel regression; without ridge what training an infinitely wide network ends in."""
+    fitted = end_of_training(gram, targets(data.labels, gram.dtype, data.classes), ridge)
     return hits_of(np.asarray(fitted.predict(test_gram)), data.test_labels)
 
 
@@ -107,25 +113,32 @@ def end_of_training(
 
 def linear_hits(data: Data, seed: int) -> Hits:
     """Linear ridge regression; the ridge by cross-validation on the training images."""
-    return _tuned_hits(Ridge(), {"alpha": RIDGES}, data, seed)
+    flat = data.flat()
+    search = _tuned(Ridge(), flat.images, data, seed)
+    return hits_of(search.predict(flat.test_images), data.test_labels)
 
 
 def rbf_hits(data: Data, seed: int) -> Hits:
     """RBF kernel ridge regression; ridge and width by cross-validation on the training images."""
-    flat = data.flat().images
-    mean_square_distance = 2 * flat.var(0).sum()
-    gammas = WIDTHS / mean_square_distance
-    return _tuned_hits(KernelRidge(kernel="rbf"), {"alpha": RIDGES, "gamma": gammas}, data, seed)
-
-
-def _tuned_hits(
-    model: KernelRidge | Ridge, grid: dict[str, np.ndarray], data: Data, seed: int
-) -> Hits:
     flat = data.flat()
-    folds = KFold(min(FOLDS, len(flat.labels)), shuffle=True, random_state=seed)
-    search = GridSearchCV(model, grid, scoring=_argmax_accuracy, cv=folds)
-    search.fit(flat.images, targets(flat.labels, flat.images.dtype))
-    return hits_of(search.predict(flat.test_images), flat.test_labels)
+    near = euclidean_distances(flat.images, squared=True)  # once for all widths
+    far = euclidean_distances(flat.test_images, flat.images, squared=True)
+    gammas = WIDTHS / (2 * flat.images.var(0).sum())  # the mean square distance
+    model = KernelRidge(kernel="precomputed")
+    searches = [_tuned(model, np.exp(-gamma * near), data, seed) for gamma in gammas]
+    # Of equals the one of the least ridge, then of the least width, as of one grid of both.
+    scores = np.stack([search.cv_results_["mean_test_score"] for search in searches], axis=1)
+    best = int(scores.argmax()) % len(gammas)
+    return hits_of(searches[best].predict(np.exp(-gammas[best] * far)), data.test_labels)
+
+
+def _tuned(
+    model: KernelRidge | Ridge, inputs: Float[np.ndarray, "train _"], data: Data, seed: int
+) -> GridSearchCV:
+    """The model with the ridge of the best cross-validated accuracy, fitted to all inputs."""
+    folds = KFold(min(FOLDS, len(data.labels)), shuffle=True, random_state=seed)
+    search = GridSearchCV(model, {"alpha": RIDGES}, scoring=_argmax_accuracy, cv=folds)
+    return search.fit(inputs, targets(data.labels, inputs.dtype, data.classes))
 
 
 def _argmax_accuracy(

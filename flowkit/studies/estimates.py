@@ -3,6 +3,8 @@
 import dataclasses
 import math
 import time
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,7 +14,7 @@ from flowkit.gramian.geometry import usual_tile
 from flowkit.kernels import AbstractKernel
 
 SECONDS = 10.0
-FIRST = 2  # images along a side of the first sample
+FIRST = 2  # columns of the first sample, which has one row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Estimate:
     """What is to be computed, and how fast it goes.
 
     Attributes:
-        pairs: Kernel values.
+        pairs: Kernel values, those that are not there yet.
         pairs_per_second: As measured, without compilation.
     """
 
@@ -32,15 +34,16 @@ class Estimate:
         return self.pairs / self.pairs_per_second / 3600
 
     def __str__(self) -> str:
+        if not self.pairs:
+            return "Nothing is left to compute."
         rate = f"{self.pairs_per_second:,.0f}" if self.pairs_per_second >= 10 else "under 10"
-        pairs = f"{self.pairs:,} pairs at {rate} pairs/s, less what is there"
-        return f"About {self.hours:.2g} hours: {pairs}."
+        return f"About {self.hours:.2g} hours: {self.pairs:,} pairs at {rate} pairs/s."
 
 
 def estimate(
     kernel: AbstractKernel,
     images: Inputs,
-    test: int = 0,
+    pairs: int,
     *,
     kind: str = "ntk",
     tile: int | None = None,
@@ -51,34 +54,35 @@ def estimate(
     Args:
         kernel: The kernel.
         images: Training images.
-        test: How many test images there will be.
+        pairs: How many kernel values are to be computed; without any nothing is timed.
         kind: "ntk" or "nngp".
         tile: Images along a side of a tile, at most; as usual where omitted.
         seconds: To calibrate for, about 10 where omitted; compilation comes on top.
 
     Returns:
-        The estimate for the matrix of the training images and that of both, all computed anew.
+        The estimate.
     """
+    if not pairs:
+        return Estimate(pairs, math.inf)
     seconds = SECONDS if seconds is None else seconds
-    pairs = len(images) * (len(images) + 1) // 2 + test * len(images)
     largest = min(tile or usual_tile(len(images)), len(images))
-    rate = _pairs_per_second(kernel, images, min(FIRST, largest), kind, seconds / 4)
-    side = min(max(FIRST, math.isqrt(int(rate * seconds / 4))), largest)
-    if side > FIRST:
-        rate = _pairs_per_second(kernel, images, side, kind, seconds / 2)
-    return Estimate(pairs, rate)
+    run = lambda rows, columns, allowed: _seconds(
+        lambda: kernel.gram(images[:rows], images[-columns:], kind=kind), allowed
+    )
+    few = min(FIRST, largest)
+    # Some columns may cost no more than one: kernels work on many at once.
+    columns = min(max(few, int(few * seconds / run(1, few, seconds / 8))), largest)
+    each = run(1, columns, seconds / 8)
+    rows = min(max(1, int(seconds / 4 / each)), largest)
+    return Estimate(pairs, rows * columns / (run(rows, columns, seconds / 2) if rows > 1 else each))
 
 
-def _pairs_per_second(
-    kernel: AbstractKernel, images: Inputs, side: int, kind: str, seconds: float
-) -> float:
-    """Pairs per second of a tile, the median of what fits the time."""
-    x, z = images[:side], images[-side:]
-    run = lambda: jax.block_until_ready(kernel.gram(x, z, kind=kind))
-    run()  # compiles
-    spans, end = [], time.perf_counter() + seconds
+def _seconds(run: Callable[[], Any], allowed: float) -> float:
+    """What a run takes after one that compiles, the median of what fits the time."""
+    jax.block_until_ready(run())
+    spans, end = [], time.perf_counter() + allowed
     while not spans or time.perf_counter() < end:
         start = time.perf_counter()
-        run()
+        jax.block_until_ready(run())
         spans.append(time.perf_counter() - start)
-    return side**2 / float(np.median(spans))
+    return float(np.median(spans))

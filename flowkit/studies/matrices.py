@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from flowkit.gramian import gram
+from flowkit.gramian import gram, missing_pairs
 from flowkit.gramian.descriptions import Inputs
 from flowkit.gramian.meter import Report
 from flowkit.kernels import AbstractKernel
@@ -58,3 +58,22 @@ def kept_gram(
     with replacing(folder / MATRIX) as new:
         np.save(new, matrix, allow_pickle=False)
     return matrix
+
+
+def pairs_left(
+    kernel: AbstractKernel,
+    x: Inputs,
+    z: Inputs | None = None,
+    *,
+    folder: Path,
+    kind: str = "ntk",
+    tile: int | None = None,
+) -> int:
+    """How many kernel values `kept_gram` would compute; the folder is only looked at.
+
+    Raises:
+        ValueError: as `flowkit.gram`.
+    """
+    if find_spec("zarr") is None:
+        return len(x) * (len(x) + 1) // 2 if z is None else len(x) * len(z)
+    return missing_pairs(kernel, x, z, kind=kind, store=folder / STORE, tile=tile)

@@ -1,6 +1,7 @@
-"""Images a user names on the command line: a file, a CIFAR-10 folder or the digits."""
+"""Images a user names on the command line: a file, CIFAR-10 in one of two ways, or the digits."""
 
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,9 +9,9 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int, Num
 
-from flowkit.datasets import cifar10, digits, split
+from flowkit.datasets import cifar10, digits, equal_per_class, split
 
-DIGITS = "digits"
+DIGITS, CIFAR = "digits", "cifar"
 NEEDED_AXES = (2, 3, 4)
 
 _Points = tuple[Num[np.ndarray, "n ..."], Int[np.ndarray, " n"] | None]
@@ -25,18 +26,46 @@ class Images:
         labels: Integers from 0, one for each image.
         test_images: Images to test on.
         test_labels: Their labels.
+        per_round: The images come in rounds of so many, one of each class; 1 where they do not.
     """
 
     images: Float[np.ndarray, "n ..."]
     labels: Int[np.ndarray, " n"] | None = None
     test_images: Float[np.ndarray, "m ..."] | None = None
     test_labels: Int[np.ndarray, " m"] | None = None
+    per_round: int = 1
+
+
+def check_sizes(sizes: Sequence[int], images: Images) -> None:
+    """Refuse numbers of first training images that break a round.
+
+    Raises:
+        ValueError: one does.
+    """
+    for size in sizes:
+        check_rounds(size, images.per_round)
+
+
+def check_rounds(train: int, per_round: int) -> None:
+    """Refuse a number of training images that is not one of whole rounds.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if train < 1:
+        raise ValueError(f"Argument `train` must be at least 1, but it is `{train}`.")
+    if train % per_round:
+        raise ValueError(
+            f"Argument `train` must be a multiple of {per_round}, equally many of each class, but "
+            f"it is `{train}`."
+        )
 
 
 def read_images(
     source: str,
     *,
     labels: Path | None = None,
+    data: Path | None = None,
     train: int | None = None,
     test: int | None = None,
     seed: int | None = None,
@@ -45,14 +74,15 @@ def read_images(
     """Read images.
 
     Args:
-        source: "digits", drawn at random; a CIFAR-10 folder, from the start of its files and
-            standardised; a `.npy` file of images; or a `.npz` file with `images` and perhaps
-            `labels`.
+        source: "digits", drawn at random; "cifar", drawn from `data`, equally many of each class,
+            and standardised; a CIFAR-10 folder, from the start of its files and standardised; a
+            `.npy` file of images; or a `.npz` file with `images` and perhaps `labels`.
         labels: A `.npy` file of labels, for a `.npy` file of images.
+        data: The CIFAR-10 folder of "cifar".
         train: How many images to take; of a file, the first. All where omitted.
-        test: How many further images to test on; of a file, those that follow, of a CIFAR-10
-            folder, the first of its test batch. None where omitted.
-        seed: Of the draw from the digits, 0 where omitted.
+        test: How many further images to test on; of a file, those that follow, of CIFAR-10 the
+            first of the test batch. None where omitted, but all of "cifar".
+        seed: Of the draw from the digits and for "cifar", 0 where omitted.
         dtype: The type of the images.
 
     Returns:
@@ -60,18 +90,25 @@ def read_images(
 
     Raises:
         ValueError: `source` is nothing of the kind, is damaged, or has too few images; `labels` are
-            given for images that have their own; or a `seed` for images that are not drawn.
+            given for images that have their own; a `seed` for images that are not drawn; or `data`
+            is missing where it is needed, or given where it is not.
     """
     path = Path(source)
-    if labels is not None and (source == DIGITS or path.is_dir()):
+    if labels is not None and (source in (DIGITS, CIFAR) or path.is_dir()):
         raise ValueError(
             f"Argument `labels` must be left out with the digits and with a CIFAR-10 folder, which "
             f"have their own, but it is `{labels}`."
         )
-    if seed is not None and source != DIGITS:
+    if seed is not None and source not in (DIGITS, CIFAR):
         raise ValueError(
             f"Argument `seed` must be left out with images that are not drawn, but it is `{seed}`."
         )
+    if (data is not None) != (source == CIFAR):
+        must = "be a CIFAR-10 folder with" if source == CIFAR else "be left out without"
+        found = "left out" if data is None else f"`{data}`"
+        raise ValueError(f"Argument `data` must {must} `{CIFAR}`, but it is {found}.")
+    if data is not None:
+        return _drawn_cifar(data, train, test, seed or 0, dtype)
     if path.is_dir():
         return _cifar(path, train, test, dtype)
     images, known = _digits(seed or 0) if source == DIGITS else _file(path, labels)
@@ -109,6 +146,25 @@ def _cifar(folder: Path, train: int | None, test: int | None, dtype: str) -> Ima
     return Images(images, labels, *held_out)
 
 
+def _drawn_cifar(
+    folder: Path, train: int | None, test: int | None, seed: int, dtype: str
+) -> Images:
+    """Training images in rounds, so that the first of them are a smaller draw of the same kind."""
+    images, labels = cifar10(folder, dtype=dtype)
+    sizes = np.unique(labels, return_counts=True)[1]
+    per_round, most = len(sizes), len(sizes) * int(sizes.min())
+    count = most if train is None else train
+    check_rounds(count, per_round)
+    if count > most:
+        raise ValueError(
+            f"Argument `train` must be at most {most}, equally many of each class of the folder, "
+            f"but it is `{count}`."
+        )
+    chosen = equal_per_class(labels, count // per_round, key=jax.random.key(seed))
+    held_out = _first(cifar10(folder, train=False, dtype=dtype), "test", test)
+    return Images(images[chosen], labels[chosen], *held_out, per_round)
+
+
 def _first(
     points: tuple[Float[np.ndarray, "n 32 32 3"], Int[np.ndarray, " n"]],
     name: str,
@@ -126,8 +182,8 @@ def _first(
 def _file(path: Path, labels: Path | None) -> _Points:
     if path.suffix not in (".npy", ".npz") or not path.is_file():
         raise ValueError(
-            f"Argument `images` must be `{DIGITS}`, a CIFAR-10 folder, or a `.npy` or `.npz` file "
-            f"that exists, but it is `{path}`."
+            f"Argument `images` must be `{DIGITS}`, `{CIFAR}`, a CIFAR-10 folder, or a `.npy` or "
+            f"`.npz` file that exists, but it is `{path}`."
         )
     loaded = _load(path)
     images, known = loaded.get("images"), loaded.get("labels")

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rich.box import HORIZONTALS
+from rich.console import Console
 from rich.table import Table
 
 from flowkit.claim import Curves
@@ -76,6 +77,7 @@ class Study:
         rows: One row per result; equal keys, in the order of the table. Accuracies are in percent.
         chart: The rows as a picture.
         notes: What a reader has to know to compare.
+        details: What else the numbers depend on, as plain data.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Study:
     rows: tuple[Mapping[str, Cell], ...]
     chart: Curves
     notes: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     def table(self) -> Table:
         """The rows as a Rich table."""
@@ -102,26 +105,33 @@ class Study:
             table.add_row(*map(_shown, row.values()))
         return table
 
+    def show(self, console: Console) -> None:
+        """Print the table and the notes."""
+        console.print(self.table())
+        for note in self.notes:
+            console.print(note, highlight=False)
+
     def as_dict(self) -> dict[str, Any]:
-        """The study as plain data, the content of `results.json`."""
+        """The study as plain data, the content of its JSON file."""
         from flowkit.report.summary import versions
 
         return {
             "study": self.name,
             "title": self.title,
             "settings": asdict(self.settings),
+            **self.details,
             "rows": [dict(row) for row in self.rows],
             "notes": list(self.notes),
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions(),
         }
 
-    def write(self, folder: Path) -> None:
-        """Write `results.json` and `figure.png` into a folder, which is made if need be."""
+    def write(self, folder: Path, *, results: str = RESULTS) -> None:
+        """Write the results and `figure.png` into a folder, which is made if need be."""
         from flowkit.report.figures import draw
 
         folder.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / RESULTS) as new:
+        with replacing(folder / results) as new:
             text = json.dumps(self.as_dict(), indent=2, allow_nan=False)
             new.write_text(text + "\n", encoding="utf-8")
         with replacing(folder / FIGURE) as new:
@@ -130,7 +140,7 @@ class Study:
 
 def changed(settings: Settings, **given: Any) -> Settings:
     """The settings with everything replaced that is given, that is, not None."""
-    kept = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    kept = {each.name: getattr(settings, each.name) for each in fields(settings)}
     return Settings(**(kept | {name: value for name, value in given.items() if value is not None}))
 
 

@@ -200,23 +200,6 @@ def test_a_relative_path_is_that_of_the_folder_in_which_the_run_began(
     np.testing.assert_array_equal(found, gram(x))
 
 
-@pytest.mark.parametrize("same", [True, False])
-def test_of_two_runs_that_start_at_once_the_second_looks_again(x, tmp_path, monkeypatch, same):
-    true_group = zarr.create_group
-
-    def create(*arguments, **options):
-        monkeypatch.setattr(zarr, "create_group", true_group)
-        gram(x if same else x + 1, store=tmp_path)  # the other run
-        return true_group(*arguments, **options)
-
-    monkeypatch.setattr(zarr, "create_group", create)
-    if same:
-        assert gram(x, store=tmp_path).complete == len(x)
-    else:
-        with pytest.raises(ValueError, match=r"differs in `x` \(its first 11 inputs are others\)"):
-            gram(x, store=tmp_path)
-
-
 def test_a_run_whose_array_has_grown_spoils_nothing(x, tmp_path):
     def append(done, total):
         if done == 0:

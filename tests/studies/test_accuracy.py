@@ -5,7 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from flowkit.studies.accuracy import accuracy_row, gain, hits_of, mean_and_margin
+from flowkit.studies.accuracy import (
+    accuracy_row,
+    gain,
+    hits_of,
+    mean_and_margin,
+    standard_error,
+)
 
 Z = 1.959963984540054  # the 97.5 % quantile of a standard normal variable
 T_199 = 1.971956544  # and of Student's with 199 degrees of freedom
@@ -21,6 +27,12 @@ def test_the_interval_of_an_accuracy_is_wilsons(correct, total):
     assert row["accuracy"] == pytest.approx(100 * p)
     assert row["low"] == pytest.approx(100 * (centre - half), abs=ROUNDING)
     assert row["high"] == pytest.approx(100 * (centre + half), abs=ROUNDING)
+
+
+def test_the_standard_error_of_an_accuracy():
+    assert standard_error(np.arange(200) < 61) == pytest.approx(
+        100 * math.sqrt(0.305 * 0.695 / 200)
+    )
 
 
 def test_a_paired_difference_counts_only_disagreements():

@@ -167,7 +167,8 @@ class SmoothDual(AbstractTileDual):
         return False
 
     def norms(self, variance: Values) -> Norms:
-        return tuple(self.moments.prepare(variance))
+        *found, shares = self.moments.prepare(variance)
+        return (*found, *shares)
 
     def variance(self, variance: Values) -> Values:
         return lower(self.moments.dual)(variance, variance, variance)[0]
@@ -175,7 +176,8 @@ class SmoothDual(AbstractTileDual):
     def __call__(
         self, x: Norms, z: Norms, cov: Values, inside: Inside, *, first: bool
     ) -> tuple[Values, Values, Values]:
-        m, k = self.moments(Variable(*x), Variable(*z), jnp.where(inside, cov, 0.0))
+        u, v = (Variable(a[0], a[1], a[2], a[3:]) for a in (x, z))
+        m, k = self.moments(u, v, jnp.where(inside, cov, 0.0))
         return cov, jnp.where(inside, m, 0.0), k
 
     def blurred(self, x: Norms, z: Norms, cov: Values) -> Values:
