@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from flowkit.claim import Claim, Curves, Heatmaps, Verdict
+from flowkit.claim import Claim, Curves, Heatmaps, Panels, Verdict
 from flowkit.report import Entry, Report, figures
 from flowkit.report.figures import draw
 
@@ -30,6 +30,20 @@ BARS = Curves(
     points={"points": ([3], [4.5])},
     intervals={"a": ([3, 5], [3.0, 4.0], [9.0, 6.0]), "b": ([3, 5], [-2.0, 2.0], [3.0, 4.0])},
     integer_x=True,
+)
+PANELS = Panels(
+    title="panels",
+    panels=(
+        Curves(
+            "one",
+            "x",
+            "y",
+            {"a": ([1, 2], [1, 2]), "known": ([1, 2], [3, 3])},
+            references=("known",),
+        ),
+        Curves("two", "x", "y", {"b": ([1, 2], [2, 1])}),
+    ),
+    columns=3,
 )
 HEATMAPS = Heatmaps(
     title="maps",
@@ -92,7 +106,7 @@ def test_the_page_needs_no_network_and_escapes_text(tmp_path):
     assert "<math></math>" in text
 
 
-@pytest.mark.parametrize("chart", [CURVES, BARS, HEATMAPS])
+@pytest.mark.parametrize("chart", [CURVES, BARS, HEATMAPS, PANELS])
 def test_charts_are_drawn_as_png(chart):
     assert draw(chart).startswith(b"\x89PNG")
 
@@ -110,7 +124,20 @@ def test_bars_are_inside_the_axes_and_the_legend_keeps_the_order(monkeypatch):
     assert all(tick == round(tick) for tick in axes.get_xticks())
 
 
+def test_a_label_has_one_colour_in_all_panels_and_one_line_in_the_legend(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "_png", lambda figure: drawn.append(figure) or b"")
+    draw(PANELS)
+    first, second, empty = drawn[0].axes[:3]
+    colours = {line.get_label(): line.get_color() for line in (*first.lines, *second.lines)}
+    assert colours == {"a": figures.COLOURS[0], "b": figures.COLOURS[1], "known": figures.SOFT_INK}
+    assert second.lines[0].get_color() == figures.COLOURS[1]
+    assert not empty.axison
+    (legend,) = drawn[0].legends
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "known", "b"]
+
+
 @pytest.mark.usefixtures("as_a_user")
 def test_only_charts_are_drawn():
-    with pytest.raises(ValueError, match="`chart` must be Curves or Heatmaps"):
+    with pytest.raises(ValueError, match="`chart` must be Curves, Heatmaps or Panels"):
         draw("a picture")

@@ -1,7 +1,10 @@
 """Charts drawn with Matplotlib, to PNG."""
 
 import io
+import itertools
+from collections.abc import Mapping, Sequence
 from functools import singledispatch
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,15 +15,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import Affine2D, ScaledTranslation
 
-from flowkit.claim import Chart, Curves, Heatmaps
+from flowkit.claim import Chart, Curves, Heatmaps, Panels
 
-INK, GRID = "#222222", "#dddddd"
+INK, SOFT_INK, GRID = "#222222", "#777777", "#dddddd"
 # Okabe and Ito's palette: told apart with any colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 MARKS = "osD^v*"
+DASHES = ("--", ":", "-.")  # of lines to compare with
 DOTS_PER_INCH = 130
 FEW_DECADES = 3
 WIDTH, WIDTH_WITH_BARS = 7.0, 8.4  # inches; the legend stands beside bars
+PANEL_WIDTH, PANEL_HEIGHT = 3.6, 2.9  # inches
+LEGEND_COLUMNS = 5
 POINTS_PER_INCH = 72
 BAR_DISTANCE = 6.0  # points between the bars of two lines at one place
 
@@ -29,7 +35,8 @@ BAR_DISTANCE = 6.0  # points between the bars of two lines at one place
 def draw(chart: Chart) -> bytes:
     """Draw a chart and return it as a PNG image."""
     raise ValueError(
-        f"Argument `chart` must be Curves or Heatmaps, but it is a `{type(chart).__name__}`."
+        f"Argument `chart` must be Curves, Heatmaps or Panels, but it is a "
+        f"`{type(chart).__name__}`."
     )
 
 
@@ -38,11 +45,63 @@ def _draw_curves(chart: Curves) -> bytes:
     width = WIDTH_WITH_BARS if chart.intervals else WIDTH
     figure = Figure(figsize=(width, 4.2), layout="constrained")
     axes = figure.subplots()
-    for (label, (xs, ys)), colour in zip(chart.lines.items(), COLOURS, strict=False):
+    _draw_on(axes, chart, _styles((chart,)))
+    _draw_legend(axes, chart)
+    return _png(figure)
+
+
+@draw.register
+def _draw_panels(chart: Panels) -> bytes:
+    rows = -(-len(chart.panels) // chart.columns)
+    size = (PANEL_WIDTH * chart.columns, PANEL_HEIGHT * rows + 0.8)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(rows, chart.columns, squeeze=False).ravel()
+    styles = _styles(chart.panels)
+    handles = {}
+    for axes, panel in zip(grid, chart.panels, strict=False):
+        _draw_on(axes, panel, styles)
+        handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    for axes in grid[len(chart.panels) :]:
+        axes.set_axis_off()
+    figure.suptitle(chart.title, fontsize=11, color=INK)
+    figure.legend(
+        handles.values(),
+        handles,
+        loc="outside lower center",
+        ncols=min(len(handles), LEGEND_COLUMNS),
+        frameon=False,
+        fontsize=9,
+    )
+    return _png(figure)
+
+
+class _Style(NamedTuple):
+    colour: str
+    dashes: str
+    width: float
+
+
+def _styles(charts: Sequence[Curves]) -> dict[str, _Style]:
+    """How the line of each label is drawn: grey and dashed where it is to compare with."""
+    labels = dict.fromkeys(label for chart in charts for label in chart.lines)
+    references = {label for chart in charts for label in chart.references}
+    colours, dashes = itertools.cycle(COLOURS), itertools.cycle(DASHES)
+    return {
+        label: _Style(SOFT_INK, next(dashes), 1.2)
+        if label in references
+        else _Style(next(colours), "-", 1.8)
+        for label in labels
+    }
+
+
+def _draw_on(axes: Axes, chart: Curves, styles: Mapping[str, _Style]) -> None:
+    """Everything but the legend."""
+    for label, (xs, ys) in chart.lines.items():
+        colour, dashes, width = styles[label]
         if label in chart.intervals:
             _draw_line_with_bars(axes, chart, label, colour)
         else:
-            axes.plot(xs, ys, label=label, color=colour, linewidth=1.8)
+            axes.plot(xs, ys, dashes, label=label, color=colour, linewidth=width)
     for (label, (xs, ys)), mark, colour in zip(
         chart.points.items(), MARKS, _point_colours(chart), strict=False
     ):
@@ -61,8 +120,6 @@ def _draw_curves(chart: Curves) -> bytes:
     axes.set_ylabel(chart.y_label)
     axes.grid(visible=True, color=GRID, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    _draw_legend(axes, chart)
-    return _png(figure)
 
 
 def _draw_line_with_bars(axes: Axes, chart: Curves, label: str, colour: str) -> None:

@@ -1,8 +1,8 @@
-"""What a study is asked for and what it finds."""
+"""What a study finds."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,59 +10,13 @@ from typing import Any
 from rich.box import HORIZONTALS
 from rich.table import Table
 
-from flowkit.claim import Curves
+from flowkit.claim import Chart
 from flowkit.storage.arrays import replacing
+from flowkit.studies.comparison import Comparison
 
 Cell = str | int | float | None
 RESULTS, FIGURE = "results.json", "figure.png"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How large a study is.
-
-    Attributes:
-        depths: Weight layers of the kernels.
-        train: Training images; several numbers where the study is a learning curve.
-        test: Test images; all where None.
-        draws: Random training sets per number, where the study averages over them.
-        shrink: Images are averaged over blocks of this side length first; 1 leaves them alone.
-        seed: Of the random choice of images.
-        float32: Kernels and regression in single precision.
-    """
-
-    depths: tuple[int, ...]
-    train: tuple[int, ...]
-    test: int | None = None
-    draws: int = 1
-    shrink: int = 1
-    seed: int = 0
-    float32: bool = False
-
-    def __post_init__(self):
-        for name in ("depths", "train"):
-            values = getattr(self, name)
-            if not values or min(values) < 1:
-                raise ValueError(
-                    f"Argument `{name}` must hold integers of at least 1, but it is {values}."
-                )
-        for name in ("test", "draws", "shrink"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"Argument `{name}` must be at least 1, but it is `{value}`.")
-
-    @property
-    def only_train(self) -> int:
-        """The number of training images of a study that takes one."""
-        if len(self.train) != 1:
-            raise ValueError(
-                f"Argument `train` must be one number for this study, but it is {self.train}."
-            )
-        return self.train[0]
-
-    @property
-    def dtype(self) -> str:
-        return "float32" if self.float32 else "float64"
+COMPARED = ("quantity", "measured", "published", "within", "source")
 
 
 @dataclass(frozen=True)
@@ -72,35 +26,38 @@ class Study:
     Attributes:
         name: The name on the command line.
         title: One line.
-        settings: What it was asked for.
-        rows: One row per result; equal keys, in the order of the table. Accuracies are in percent.
-        chart: The rows as a picture.
+        settings: What it was asked for: a frozen dataclass of the study's own.
+        rows: One row per result; equal keys, in the order of the table.
+        chart: The picture.
         notes: What a reader has to know to compare.
+        comparisons: A row per published number that the settings allow to compare with.
     """
 
     name: str
     title: str
-    settings: Settings
+    settings: Any
     rows: tuple[Mapping[str, Cell], ...]
-    chart: Curves
+    chart: Chart
     notes: tuple[str, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
 
-    def table(self) -> Table:
-        """The rows as a Rich table."""
-        table = Table(
-            title=self.title,
-            title_justify="left",
-            box=HORIZONTALS,
-            show_edge=False,
-            padding=0,  # nine columns fit into 80 characters
-        )
+    def tables(self) -> tuple[Table, ...]:
+        """The rows as a Rich table and, where there are any, the comparisons as another."""
+        rows = _table(self.title)
         for heading in self.rows[0]:
             words = heading.split("_")
             longest = max(map(len, words))
-            table.add_column(" ".join(words), justify="right", min_width=longest)
+            rows.add_column(" ".join(words), justify="right", min_width=longest)
         for row in self.rows:
-            table.add_row(*map(_shown, row.values()))
-        return table
+            rows.add_row(*map(_shown, row.values()))
+        if not self.comparisons:
+            return (rows,)
+        compared = _table("Beside published numbers: mean and range over seeds")
+        for heading in COMPARED:
+            compared.add_column(heading)
+        for comparison in self.comparisons:
+            compared.add_row(*comparison.cells())
+        return rows, compared
 
     def as_dict(self) -> dict[str, Any]:
         """The study as plain data, the content of `results.json`."""
@@ -111,6 +68,7 @@ class Study:
             "title": self.title,
             "settings": asdict(self.settings),
             "rows": [dict(row) for row in self.rows],
+            "comparisons": [comparison.as_dict() for comparison in self.comparisons],
             "notes": list(self.notes),
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions(),
@@ -128,13 +86,14 @@ class Study:
             new.write_bytes(draw(self.chart))
 
 
-def changed(settings: Settings, **given: Any) -> Settings:
-    """The settings with everything replaced that is given, that is, not None."""
-    kept = {field.name: getattr(settings, field.name) for field in fields(settings)}
-    return Settings(**(kept | {name: value for name, value in given.items() if value is not None}))
+def _table(title: str) -> Table:
+    # Without padding nine columns fit into 80 characters.
+    return Table(title=title, title_justify="left", box=HORIZONTALS, show_edge=False, padding=0)
 
 
 def _shown(cell: Cell) -> str:
     if cell is None:
         return ""
-    return f"{cell:.2f}" if isinstance(cell, float) else str(cell)
+    if not isinstance(cell, float):
+        return str(cell)
+    return f"{cell:.2f}" if cell == 0 or 0.1 <= abs(cell) < 1e5 else f"{cell:.2g}"
