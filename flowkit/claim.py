@@ -76,7 +76,46 @@ class Panels:
     caption: str = ""
 
 
-Chart = Curves | Heatmaps | Panels
+@dataclass(frozen=True)
+class Dots:
+    """A row of marks for each group, from top to bottom, with a bar at their mean.
+
+    Attributes:
+        title: One line above the chart.
+        x_label: Label of the horizontal axis, with its unit.
+        groups: Label to the values of a row.
+        emphasised: Labels of the rows that the chart is about.
+        log_x: Logarithmic horizontal axis.
+        caption: What a reader should see in it.
+    """
+
+    title: str
+    x_label: str
+    groups: Mapping[str, Numbers]
+    emphasised: tuple[str, ...] = ()
+    log_x: bool = False
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Images in a grid under one title.
+
+    Attributes:
+        title: One line above all.
+        images: Label to values in [0, 1], grey with two axes or in colour with three; `nan` where
+            nothing is known.
+        columns: How many stand side by side.
+        caption: What a reader should see in it.
+    """
+
+    title: str
+    images: Mapping[str, np.ndarray]
+    columns: int
+    caption: str = ""
+
+
+Chart = Curves | Heatmaps | Panels | Dots | Pictures
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import Affine2D, ScaledTranslation
 
-from flowkit.claim import Chart, Curves, Heatmaps, Panels
+from flowkit.claim import Chart, Curves, Dots, Heatmaps, Panels, Pictures
 
 INK, SOFT_INK, GRID = "#222222", "#777777", "#dddddd"
 # Okabe and Ito's palette: told apart with any colour vision.
@@ -28,6 +28,8 @@ WIDTH, WIDTH_WITH_BARS = 7.0, 8.4  # inches; the legend stands beside bars
 PANEL_WIDTH, PANEL_HEIGHT = 3.6, 2.9  # inches
 LEGEND_COLUMNS = 5
 POINTS_PER_INCH = 72
+ROW_HEIGHT, PICTURE_WIDTH = 0.36, 3.0  # inches
+UNKNOWN = 0.93  # the grey of what nobody knows
 BAR_DISTANCE = 6.0  # points between the bars of two lines at one place
 
 
@@ -35,7 +37,7 @@ BAR_DISTANCE = 6.0  # points between the bars of two lines at one place
 def draw(chart: Chart) -> bytes:
     """Draw a chart and return it as a PNG image."""
     raise ValueError(
-        f"Argument `chart` must be Curves, Heatmaps or Panels, but it is a "
+        f"Argument `chart` must be Curves, Panels, Heatmaps, Dots or Pictures, but it is a "
         f"`{type(chart).__name__}`."
     )
 
@@ -176,6 +178,48 @@ def _draw_heatmaps(chart: Heatmaps) -> bytes:
         axes.set_xlabel(chart.x_label)
     panels[0].set_ylabel(chart.y_label)
     figure.colorbar(colours, ax=panels, label=chart.colour_label, shrink=0.8)
+    figure.suptitle(chart.title, fontsize=11, color=INK)
+    return _png(figure)
+
+
+@draw.register
+def _draw_dots(chart: Dots) -> bytes:
+    size = (WIDTH_WITH_BARS, 1.3 + ROW_HEIGHT * len(chart.groups))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    for row, (label, values) in enumerate(chart.groups.items()):
+        colour = COLOURS[0] if label in chart.emphasised else SOFT_INK
+        axes.plot(values, np.full(len(values), row), "o", color=colour, markersize=5, alpha=0.6)
+        axes.plot(np.mean(values), row, "|", color=colour, markersize=17, markeredgewidth=2.4)
+    axes.set_xscale("log" if chart.log_x else "linear")
+    if chart.log_x:
+        _label_logarithmic(axes.xaxis)
+    axes.set_yticks(range(len(chart.groups)), list(chart.groups))
+    for tick, label in zip(axes.get_yticklabels(), chart.groups, strict=True):
+        tick.set_fontweight("bold" if label in chart.emphasised else "normal")
+    axes.set_ylim(len(chart.groups) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.set_title(chart.title, loc="left", fontsize=11, color=INK)
+    axes.set_xlabel(chart.x_label)
+    axes.grid(visible=True, axis="x", color=GRID, linewidth=0.6)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    return _png(figure)
+
+
+@draw.register
+def _draw_pictures(chart: Pictures) -> bytes:
+    rows = -(-len(chart.images) // chart.columns)
+    height, width = next(iter(chart.images.values())).shape[:2]
+    picture_height = PICTURE_WIDTH * height / width + 0.3
+    size = (PICTURE_WIDTH * chart.columns, picture_height * rows + 0.4)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(rows, chart.columns, squeeze=False).ravel()
+    for axes, (label, image) in zip(grid, chart.images.items(), strict=False):
+        shown = np.where(np.isnan(image), UNKNOWN, np.clip(image, 0.0, 1.0))
+        axes.imshow(shown, cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
+        axes.set_title(label, fontsize=10, color=INK)
+    for axes in grid:
+        axes.set_axis_off()
     figure.suptitle(chart.title, fontsize=11, color=INK)
     return _png(figure)
 

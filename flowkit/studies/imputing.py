@@ -17,12 +17,15 @@ Fill = Callable[[Rows], Rows]
 Candidates = Mapping[str, Fill]
 
 OURS = "deep factorization"
-VALIDATION = 0.1  # of the known entries
-PENALTIES = 12  # of soft-impute, from that of a zero matrix to a thousandth of it
+VALIDATION, FOLDS = 0.1, 3  # of the known entries, and how many such parts choose
+PENALTIES = np.geomspace(1, 1e-4, 14)[1:]  # of soft-impute; 1 gives a zero matrix
 GAP = 1e-3  # relative duality gap of the nuclear norm: far below the differences of interest
 NEIGHBOURS = (2, 3, 5, 8, 13, 20)
-RANKS, RIDGES = (1, 2, 3, 4, 6, 8), (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-DEPTHS, SCALES = (2, 3), (1e-3, 1e-5)
+RANKS = (1, 2, 3, 4, 6)
+RIDGES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)
+OFFSET_RIDGES = (1e-4, 1e-2)
+DEPTHS = (2, 3, 4)
+FEATURES, ROUNDS = (None, 3, 5, 10), (10, 30, 60)
 
 
 class Tuned(NamedTuple):
@@ -31,12 +34,13 @@ class Tuned(NamedTuple):
     Attributes:
         matrix: The known entries and estimates of the others.
         setting: The candidate that was chosen.
-        validation: Its root mean square error on the known entries that chose it.
+        validation: Its weighted error on the known entries that chose it; None where there was no
+            choice.
     """
 
     matrix: Rows
     setting: str
-    validation: float
+    validation: float | None
 
 
 def hidden(
@@ -53,7 +57,11 @@ def rmse(filled: Rows, matrix: Rows, where: Bool[np.ndarray, "points features"])
 
 
 def tuned(candidates: Candidates, X: Rows, *, seed: int) -> Tuned:
-    """Choose a candidate on a part of the known entries, then fill with all of them.
+    """Choose a candidate on parts of the known entries, then fill with all of them.
+
+    Each part is held back in turn. A held-back entry counts with the odds that an entry of its row
+    and column is unknown: rows of which little is known hold most of what is to be filled, but
+    least of what can be held back.
 
     Args:
         candidates: Imputers by the text of their setting.
@@ -65,11 +73,30 @@ def tuned(candidates: Candidates, X: Rows, *, seed: int) -> Tuned:
     """
     if len(candidates) == 1:
         ((setting, fill),) = candidates.items()
-        return Tuned(fill(X), setting, float("nan"))
-    kept, held_back = hidden(X, VALIDATION, seed=seed)
-    errors = {name: rmse(fill(kept), X, held_back) for name, fill in candidates.items()}
+        return Tuned(fill(X), setting, None)
+    errors = {name: validation_error(fill, X, seed=seed) for name, fill in candidates.items()}
     setting = min(errors, key=lambda name: errors[name])
     return Tuned(candidates[setting](X), setting, errors[setting])
+
+
+def validation_error(fill: Fill, X: Rows, *, seed: int) -> float:
+    """The weighted root mean square error on parts of the known entries, each held back in turn."""
+    known = ~np.isnan(X)
+    weights = _odds_of_unknown(known)
+    part = np.random.default_rng(seed).permuted(np.arange(X.size) % round(1 / VALIDATION))
+    squares = counts = 0.0
+    for fold in range(FOLDS):
+        back = known & (part.reshape(X.shape) == fold)
+        residuals = (fill(np.where(back, np.nan, X)) - X)[back]
+        squares += float(weights[back] @ residuals**2)
+        counts += float(weights[back].sum())
+    return (squares / counts) ** 0.5
+
+
+def _odds_of_unknown(known: Bool[np.ndarray, "points features"]) -> Rows:
+    """By the shares of known entries of row and column, as if these were independent."""
+    share = known.mean(1)[:, None] * known.mean(0)[None, :] / known.mean()
+    return np.maximum(1 / np.maximum(share, 1 / known.size) - 1, 0.0) + 1 / known.size
 
 
 def column_means(seed: int) -> Candidates:
@@ -97,13 +124,12 @@ def iterative(seed: int) -> Candidates:
         f"{near or 'all'} features, {rounds} rounds": lambda X, near=near, rounds=rounds: (
             IterativeImputer(n_nearest_features=near, max_iter=rounds, random_state=seed)
         ).fit_transform(X)
-        for near in (None, 5, 10)
-        for rounds in (10, 30)
+        for near in FEATURES
+        for rounds in ROUNDS
     }
 
 
 def soft_impute(seed: int) -> Candidates:
-    parts = np.geomspace(1, 1e-3, PENALTIES + 1)[1:]
     return {
         f"{kind}, penalty {part:.1e}": _of_problem(
             kind,
@@ -112,7 +138,7 @@ def soft_impute(seed: int) -> Candidates:
             ),
         )
         for kind in KINDS
-        for part in parts
+        for part in PENALTIES
     }
 
 
@@ -125,25 +151,26 @@ def least_nuclear_norm(seed: int) -> Candidates:
 
 def least_squares(seed: int) -> Candidates:
     """Alternating least squares with offsets, which need no units but a common scale."""
+    solve = baselines.alternating_least_squares
     return {
-        f"rank {rank}, ridge {ridge:g}": _of_problem(
+        f"rank {rank}, ridges {ridge:g} and {offset:g}": _of_problem(
             "matrix",
-            lambda problem, rank=rank, ridge=ridge: baselines.alternating_least_squares(
-                problem, rank, ridge, key=jax.random.key(seed)
+            lambda problem, rank=rank, ridge=ridge, offset=offset: solve(
+                problem, rank, ridge, offset_ridge=offset, key=jax.random.key(seed)
             ),
         )
         for rank in RANKS
         for ridge in RIDGES
+        for offset in OFFSET_RIDGES
     }
 
 
 def deep_factorization(seed: int) -> Candidates:
     return {
-        f"depth {depth}, scale {scale:g}, {kind}": DeepMatrixFactorization(
-            depth, scale, standardise=kind, random_state=seed
+        f"depth {depth}, {kind}": DeepMatrixFactorization(
+            depth, standardise=kind, random_state=seed
         ).fit_transform
         for depth in DEPTHS
-        for scale in SCALES
         for kind in KINDS
     }
 
