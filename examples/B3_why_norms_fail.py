@@ -39,28 +39,25 @@ def divergence() -> Curves:
     trajectory = fk.integrate(
         fk.FactorFlow(problem),
         fk.initial.identity(problem, depth=2, scale=1e-3),
-        np.concatenate([[0.0], np.geomspace(6, 1e6, 100)]),
+        np.concatenate([[0.0], np.geomspace(1, 1e6, 200)]),
         until=fk.until.train_loss(1e-4),
         observables={
-            "loss": fk.observables.LossOf(problem),
+            "train loss": fk.observables.LossOf(problem),
             "unobserved entry": lambda y: jnp.abs(fk.observables.end_to_end(y)[0, 0]),
-            "any norm (nuclear)": fk.observables.nuclear_norm,
-            "second singular value": lambda y: fk.observables.singular_values(y)[1],
+            "effective rank": fk.observables.effective_rank,
         },
         rtol=1e-9,
     )
     seen = {name: np.asarray(values)[1:] for name, values in trajectory.observables.items()}
-    loss = seen.pop("loss")
     for name, values in seen.items():
-        print(f"{name}: {values[0]:.3g} at a loss of {loss[0]:.1e}, {values[-1]:.3g} at {loss[-1]:.1e}")
+        print(f"{name}: {values[0]:.3g} at the start, {values[-1]:.3g} at the end")
     return Curves(
-        title="[[*, 1], [1, 0]]: norms diverge",
-        x_label="train loss",
+        title="[[*, 1], [1, 0]]: every norm diverges",
+        x_label="flow time",
         y_label="size",
-        lines={name: (loss, values) for name, values in seen.items()},
+        lines={name: (trajectory.ts[1:], values) for name, values in seen.items()},
         log_x=True,
         log_y=True,
-        reverse_x=True,
     )
 
 
@@ -88,7 +85,7 @@ def greed() -> Curves:
         print(f"scale {scale:.0e}: nuclear norm {norms[-1]:.2f}, effective rank {rank:.2f}")
     flat = lambda value: (SCALES, [value] * len(SCALES))
     return Curves(
-        title="Rank is preferred to norm",
+        title="Rank comes before norm",
         x_label="scale of the product at the start",
         y_label="nuclear norm",
         lines={

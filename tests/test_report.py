@@ -134,7 +134,7 @@ def test_a_label_has_one_colour_in_all_panels_and_one_line_in_the_legend(monkeyp
     assert second.lines[0].get_color() == figures.COLOURS[1]
     assert not empty.axison
     (legend,) = drawn[0].legends
-    assert [text.get_text() for text in legend.get_texts()] == ["a", "known", "b"]
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "known"]
 
 
 @pytest.mark.usefixtures("as_a_user")

@@ -23,10 +23,10 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#9
 MARKS = "osD^v*"
 DASHES = ("--", ":", "-.")  # of lines to compare with
 DOTS_PER_INCH = 130
-FEW_DECADES = 3
+FEW_DECADES, FEW_DECADES_IN_PANELS = 3, 1
 WIDTH, WIDTH_WITH_BARS = 7.0, 8.4  # inches; the legend stands beside bars
 PANEL_WIDTH, PANEL_HEIGHT = 3.6, 2.9  # inches
-LEGEND_COLUMNS = 5
+LEGEND_COLUMNS = (2, 3, 5)  # where as many panels stand side by side
 POINTS_PER_INCH = 72
 ROW_HEIGHT, PICTURE_WIDTH = 0.36, 3.0  # inches
 UNKNOWN = 0.93  # the grey of what nobody knows
@@ -47,7 +47,7 @@ def _draw_curves(chart: Curves) -> bytes:
     width = WIDTH_WITH_BARS if chart.intervals else WIDTH
     figure = Figure(figsize=(width, 4.2), layout="constrained")
     axes = figure.subplots()
-    _draw_on(axes, chart, _styles((chart,)))
+    _draw_on(axes, chart, _styles((chart,)), FEW_DECADES)
     _draw_legend(axes, chart)
     return _png(figure)
 
@@ -61,16 +61,18 @@ def _draw_panels(chart: Panels) -> bytes:
     styles = _styles(chart.panels)
     handles = {}
     for axes, panel in zip(grid, chart.panels, strict=False):
-        _draw_on(axes, panel, styles)
+        _draw_on(axes, panel, styles, FEW_DECADES_IN_PANELS)
         handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     for axes in grid[len(chart.panels) :]:
         axes.set_axis_off()
     figure.suptitle(chart.title, fontsize=11, color=INK)
+    references = {label for panel in chart.panels for label in panel.references}
+    labels = sorted(handles, key=lambda label: label in references)  # those last
     figure.legend(
-        handles.values(),
-        handles,
+        [handles[label] for label in labels],
+        labels,
         loc="outside lower center",
-        ncols=min(len(handles), LEGEND_COLUMNS),
+        ncols=min(len(handles), LEGEND_COLUMNS[min(chart.columns, 3) - 1]),
         frameon=False,
         fontsize=9,
     )
@@ -96,7 +98,7 @@ def _styles(charts: Sequence[Curves]) -> dict[str, _Style]:
     }
 
 
-def _draw_on(axes: Axes, chart: Curves, styles: Mapping[str, _Style]) -> None:
+def _draw_on(axes: Axes, chart: Curves, styles: Mapping[str, _Style], few_decades: int) -> None:
     """Everything but the legend."""
     for label, (xs, ys) in chart.lines.items():
         colour, dashes, width = styles[label]
@@ -113,7 +115,7 @@ def _draw_on(axes: Axes, chart: Curves, styles: Mapping[str, _Style]) -> None:
     axes.set_ylim(bottom=chart.least_y)
     for axis, logarithmic in ((axes.xaxis, chart.log_x), (axes.yaxis, chart.log_y)):
         if logarithmic:
-            _label_logarithmic(axis)
+            _label_logarithmic(axis, few_decades)
     if chart.integer_x:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.xaxis.set_inverted(chart.reverse_x)
@@ -193,7 +195,7 @@ def _draw_dots(chart: Dots) -> bytes:
         axes.plot(np.mean(values), row, "|", color=colour, markersize=17, markeredgewidth=2.4)
     axes.set_xscale("log" if chart.log_x else "linear")
     if chart.log_x:
-        _label_logarithmic(axes.xaxis)
+        _label_logarithmic(axes.xaxis, FEW_DECADES)
     axes.set_yticks(range(len(chart.groups)), list(chart.groups))
     for tick, label in zip(axes.get_yticklabels(), chart.groups, strict=True):
         tick.set_fontweight("bold" if label in chart.emphasised else "normal")
@@ -224,10 +226,10 @@ def _draw_pictures(chart: Pictures) -> bytes:
     return _png(figure)
 
 
-def _label_logarithmic(axis: Axis) -> None:
+def _label_logarithmic(axis: Axis, few_decades: int) -> None:
     """Readable labels for a logarithmic axis: in steps 1-2-5 where it spans few decades."""
     low, high = sorted(axis.get_view_interval())
-    if high / low < 10**FEW_DECADES:
+    if high / low < 10**few_decades:
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.set_minor_formatter(NullFormatter())

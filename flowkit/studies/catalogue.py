@@ -37,6 +37,11 @@ class Listed(NamedTuple):
 
 
 STUDIES = {
+    "depth-vs-nuclear": Listed(
+        "completion at depths 2 to 4 beside the least nuclear norm",
+        "factorization.depth_vs_nuclear",
+    ),
+    "sensing": Listed("the same from Gaussian measurements", "factorization.sensing"),
     "cntk-digits": Listed("exact kernels on scikit-learn's digits", "digits"),
     "cntk-cifar": Listed("CNTK on CIFAR-10 by depth and read-out", "cifar"),
     "cntk-small": Listed("CNTK on small parts of CIFAR-10", "small"),

@@ -52,7 +52,7 @@ class Study:
             rows.add_row(*map(_shown, row.values()))
         if not self.comparisons:
             return (rows,)
-        compared = _table("Beside published numbers: mean and range over seeds")
+        compared = _table("Beside published numbers: mean and range", padding=(0, 1))
         for heading in COMPARED:
             compared.add_column(heading)
         for comparison in self.comparisons:
@@ -86,9 +86,11 @@ class Study:
             new.write_bytes(draw(self.chart))
 
 
-def _table(title: str) -> Table:
+def _table(title: str, padding: tuple[int, int] = (0, 0)) -> Table:
     # Without padding nine columns fit into 80 characters.
-    return Table(title=title, title_justify="left", box=HORIZONTALS, show_edge=False, padding=0)
+    return Table(
+        title=title, title_justify="left", box=HORIZONTALS, show_edge=False, padding=padding
+    )
 
 
 def _shown(cell: Cell) -> str:
