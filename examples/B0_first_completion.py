@@ -1,4 +1,4 @@
-"""First completion: a matrix of rank three from three in ten of its entries, one mode after another."""
+"""First completion: a matrix of rank three from 30 % of its entries, one mode after another."""
 
 from pathlib import Path
 

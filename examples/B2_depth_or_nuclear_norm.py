@@ -48,7 +48,10 @@ def main(figure: Path = FIGURE) -> None:
     )
     panels = []
     for name, measure in measures.items():
-        known = {"truth": float(measure(target)), "least nuclear norm": float(measure(convex.matrix))}
+        known = {
+            "truth": float(measure(target)),
+            "least nuclear norm": float(measure(convex.matrix)),
+        }
         lines = {
             f"depth {depth}": (SCALES, found[f"final_{name}"].sel(depth=depth).values)
             for depth in DEPTHS
@@ -58,7 +61,7 @@ def main(figure: Path = FIGURE) -> None:
         for label, value in known.items():
             print(f"{name}, {label}: {value:.3g}")
             if value > 1e-9:  # the truth has no error
-                lines[label] = (SCALES, [value] * len(SCALES))
+                lines[label] = (SCALES, np.full(len(SCALES), value))
         panels.append(
             Curves(
                 title=name,

@@ -39,7 +39,7 @@ def divergence() -> Curves:
     trajectory = fk.integrate(
         fk.FactorFlow(problem),
         fk.initial.identity(problem, depth=2, scale=1e-3),
-        np.concatenate([[0.0], np.geomspace(1, 1e6, 200)]),
+        np.concatenate([[0.0], np.geomspace(0.1, 1e6, 200)]),
         until=fk.until.train_loss(1e-4),
         observables={
             "train loss": fk.observables.LossOf(problem),

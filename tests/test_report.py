@@ -139,5 +139,7 @@ def test_a_label_has_one_colour_in_all_panels_and_one_line_in_the_legend(monkeyp
 
 @pytest.mark.usefixtures("as_a_user")
 def test_only_charts_are_drawn():
-    with pytest.raises(ValueError, match="`chart` must be Curves, Panels, Heatmaps, Dots or Pictures"):
+    with pytest.raises(
+        ValueError, match="`chart` must be Curves, Panels, Heatmaps, Dots or Pictures"
+    ):
         draw("a picture")

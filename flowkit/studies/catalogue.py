@@ -42,6 +42,8 @@ STUDIES = {
         "factorization.depth_vs_nuclear",
     ),
     "sensing": Listed("the same from Gaussian measurements", "factorization.sensing"),
+    "temperatures": Listed("imputers on real temperatures, paired over splits", "temperatures"),
+    "movielens": Listed("ratings, from the user's own copy of MovieLens 100K", "movielens"),
     "cntk-digits": Listed("exact kernels on scikit-learn's digits", "digits"),
     "cntk-cifar": Listed("CNTK on CIFAR-10 by depth and read-out", "cifar"),
     "cntk-small": Listed("CNTK on small parts of CIFAR-10", "small"),

@@ -1,6 +1,7 @@
 """Imputers held against each other: every setting is chosen on entries that are known."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +17,7 @@ Rows = Float[np.ndarray, "points features"]
 Fill = Callable[[Rows], Rows]
 Candidates = Mapping[str, Fill]
 
-OURS = "deep factorization"
+DEFAULT, TUNED = "deep factorization, as it comes", "deep factorization, tuned"
 VALIDATION, FOLDS = 0.1, 3  # of the known entries, and how many such parts choose
 PENALTIES = np.geomspace(1, 1e-4, 14)[1:]  # of soft-impute; 1 gives a zero matrix
 GAP = 1e-3  # relative duality gap of the nuclear norm: far below the differences of interest
@@ -24,8 +25,8 @@ NEIGHBOURS = (2, 3, 5, 8, 13, 20)
 RANKS = (1, 2, 3, 4, 6)
 RIDGES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)
 OFFSET_RIDGES = (1e-4, 1e-2)
-DEPTHS = (2, 3, 4)
-FEATURES, ROUNDS = (None, 3, 5, 10), (10, 30, 60)
+DEPTHS = (2, 3)
+FEATURES, ROUNDS = (None, 5, 10), (10, 60)
 
 
 class Tuned(NamedTuple):
@@ -99,11 +100,11 @@ def _odds_of_unknown(known: Bool[np.ndarray, "points features"]) -> Rows:
     return np.maximum(1 / np.maximum(share, 1 / known.size) - 1, 0.0) + 1 / known.size
 
 
-def column_means(seed: int) -> Candidates:
+def _column_means(seed: int) -> Candidates:
     return {"": lambda X: np.where(np.isnan(X), np.nanmean(X, axis=0), X)}
 
 
-def nearest_neighbours(seed: int) -> Candidates:
+def _nearest_neighbours(seed: int) -> Candidates:
     from sklearn.impute import KNNImputer
 
     return {
@@ -115,21 +116,23 @@ def nearest_neighbours(seed: int) -> Candidates:
     }
 
 
-def iterative(seed: int) -> Candidates:
+def _iterative(seed: int) -> Candidates:
     """Chained Bayesian ridge regressions, with a ridge of their own choice."""
     from sklearn.experimental import enable_iterative_imputer  # noqa: F401
     from sklearn.impute import IterativeImputer
 
+    def fill(X: Rows, near: int | None, rounds: int) -> Rows:
+        imputer = IterativeImputer(n_nearest_features=near, max_iter=rounds, random_state=seed)
+        return np.asarray(imputer.fit_transform(X))
+
     return {
-        f"{near or 'all'} features, {rounds} rounds": lambda X, near=near, rounds=rounds: (
-            IterativeImputer(n_nearest_features=near, max_iter=rounds, random_state=seed)
-        ).fit_transform(X)
+        f"{near or 'all'} features, {rounds} rounds": partial(fill, near=near, rounds=rounds)
         for near in FEATURES
         for rounds in ROUNDS
     }
 
 
-def soft_impute(seed: int) -> Candidates:
+def _soft_impute(seed: int) -> Candidates:
     return {
         f"{kind}, penalty {part:.1e}": _of_problem(
             kind,
@@ -142,14 +145,14 @@ def soft_impute(seed: int) -> Candidates:
     }
 
 
-def least_nuclear_norm(seed: int) -> Candidates:
+def _least_nuclear_norm(seed: int) -> Candidates:
     solve = lambda problem: baselines.minimum_nuclear_norm(
         problem, solver="splitting", tolerance=GAP
     )
     return {kind: _of_problem(kind, solve) for kind in KINDS}
 
 
-def least_squares(seed: int) -> Candidates:
+def _least_squares(seed: int) -> Candidates:
     """Alternating least squares with offsets, which need no units but a common scale."""
     solve = baselines.alternating_least_squares
     return {
@@ -165,24 +168,30 @@ def least_squares(seed: int) -> Candidates:
     }
 
 
-def deep_factorization(seed: int) -> Candidates:
+def deep_factorization(seed: int, depths: Sequence[int] = DEPTHS) -> Candidates:
+    """Of some depths, after each kind of standardisation."""
     return {
         f"depth {depth}, {kind}": DeepMatrixFactorization(
             depth, standardise=kind, random_state=seed
         ).fit_transform
-        for depth in DEPTHS
+        for depth in depths
         for kind in KINDS
     }
 
 
+def _untuned_deep_factorization(seed: int) -> Candidates:
+    return {"": DeepMatrixFactorization(random_state=seed).fit_transform}
+
+
 METHODS: Mapping[str, Callable[[int], Candidates]] = {
-    OURS: deep_factorization,
-    "least squares with offsets": least_squares,
-    "iterative imputer": iterative,
-    "nearest neighbours": nearest_neighbours,
-    "soft-impute": soft_impute,
-    "least nuclear norm": least_nuclear_norm,
-    "column means": column_means,
+    DEFAULT: _untuned_deep_factorization,
+    TUNED: deep_factorization,
+    "least squares with offsets": _least_squares,
+    "iterative imputer": _iterative,
+    "nearest neighbours": _nearest_neighbours,
+    "soft-impute": _soft_impute,
+    "least nuclear norm": _least_nuclear_norm,
+    "column means": _column_means,
 }
 
 
