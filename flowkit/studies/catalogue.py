@@ -42,6 +42,12 @@ STUDIES = {
         "factorization.depth_vs_nuclear",
     ),
     "sensing": Listed("the same from Gaussian measurements", "factorization.sensing"),
+    "norms-diverge": Listed(
+        "a completion whose every norm diverges (Razin, Cohen)", "factorization.norms_diverge"
+    ),
+    "greedy-rank": Listed(
+        "a completion of low rank and large norm (Li, Luo, Lyu)", "factorization.greedy_rank"
+    ),
     "cntk-digits": Listed("exact kernels on scikit-learn's digits", "digits"),
     "cntk-cifar": Listed("CNTK on CIFAR-10 by depth and read-out", "cifar"),
     "cntk-small": Listed("CNTK on small parts of CIFAR-10", "small"),
