@@ -48,6 +48,7 @@ STUDIES = {
     "greedy-rank": Listed(
         "a completion of low rank and large norm (Li, Luo, Lyu)", "factorization.greedy_rank"
     ),
+    "saturation": Listed("depth starves the weaker of two modes", "factorization.saturation"),
     "cntk-digits": Listed("exact kernels on scikit-learn's digits", "digits"),
     "cntk-cifar": Listed("CNTK on CIFAR-10 by depth and read-out", "cifar"),
     "cntk-small": Listed("CNTK on small parts of CIFAR-10", "small"),

@@ -41,7 +41,7 @@ class Comparison:
     def inside(self) -> int:
         """The number of values that agree."""
         low, high = self.bounds
-        return sum(low <= value <= high for value in self.measured)
+        return sum(bool(low <= value <= high) for value in self.measured)
 
     @property
     def within(self) -> bool:
