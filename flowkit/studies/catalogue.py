@@ -48,6 +48,9 @@ STUDIES = {
     "greedy-rank": Listed(
         "a completion of low rank and large norm (Li, Luo, Lyu)", "factorization.greedy_rank"
     ),
+    "incremental": Listed(
+        "modes learnt in turn, and from which starts (Gissin et al.)", "factorization.incremental"
+    ),
     "saturation": Listed("depth starves the weaker of two modes", "factorization.saturation"),
     "cntk-digits": Listed("exact kernels on scikit-learn's digits", "digits"),
     "cntk-cifar": Listed("CNTK on CIFAR-10 by depth and read-out", "cifar"),
