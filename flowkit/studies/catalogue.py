@@ -41,6 +41,10 @@ STUDIES = {
         "completion at depths 2 to 4 beside the least nuclear norm",
         "factorization.depth_vs_nuclear",
     ),
+    "singular-values": Listed(
+        "singular values and alignment along training, depths 1 to 3",
+        "factorization.singular_values",
+    ),
     "sensing": Listed("the same from Gaussian measurements", "factorization.sensing"),
     "norms-diverge": Listed(
         "a completion whose every norm diverges (Razin, Cohen)", "factorization.norms_diverge"
