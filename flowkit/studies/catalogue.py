@@ -41,12 +41,26 @@ STUDIES = {
         "completion at depths 2 to 4 beside the least nuclear norm",
         "factorization.depth_vs_nuclear",
     ),
+    "singular-values": Listed(
+        "singular values and alignment along training, depths 1 to 3",
+        "factorization.singular_values",
+    ),
     "sensing": Listed("the same from Gaussian measurements", "factorization.sensing"),
-    "temperatures": Listed("imputers on real temperatures, paired over splits", "temperatures"),
-    "movielens": Listed("ratings, from the user's own copy of MovieLens 100K", "movielens"),
+    "norms-diverge": Listed(
+        "a completion whose every norm diverges (Razin, Cohen)", "factorization.norms_diverge"
+    ),
+    "greedy-rank": Listed(
+        "a completion of low rank and large norm (Li, Luo, Lyu)", "factorization.greedy_rank"
+    ),
+    "incremental": Listed(
+        "modes learnt in turn, and from which starts (Gissin et al.)", "factorization.incremental"
+    ),
+    "saturation": Listed("depth starves the weaker of two modes", "factorization.saturation"),
     "cntk-digits": Listed("exact kernels on scikit-learn's digits", "digits"),
     "cntk-cifar": Listed("CNTK on CIFAR-10 by depth and read-out", "cifar"),
     "cntk-small": Listed("CNTK on small parts of CIFAR-10", "small"),
+    "temperatures": Listed("imputers on real temperatures, paired over splits", "temperatures"),
+    "movielens": Listed("ratings, from the user's own copy of MovieLens 100K", "movielens"),
 }
 
 

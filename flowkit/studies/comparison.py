@@ -41,7 +41,7 @@ class Comparison:
     def inside(self) -> int:
         """The number of values that agree."""
         low, high = self.bounds
-        return sum(low <= value <= high for value in self.measured)
+        return sum(bool(low <= value <= high) for value in self.measured)
 
     @property
     def within(self) -> bool:
@@ -51,7 +51,7 @@ class Comparison:
     def cells(self) -> tuple[str, ...]:
         """Quantity, measured, published, whether within, source, as texts."""
         values = list(self.measured)
-        measured = f"{np.mean(values):.3g}"
+        measured = f"{np.mean(values):.4g}"
         if len(values) > 1:
             measured += f" ({min(values):.3g} to {max(values):.3g})"
         many = len(values) > 1 and 0 < self.inside < len(values)
