@@ -41,10 +41,10 @@ def main(figure: Path = FIGURE) -> None:
 
     # Modes are learnt one after another. Two states on the way: the last ones before the second
     # and the third singular value reach a tenth of what they are in the truth.
-    products = np.asarray(jax.vmap(fk.observables.end_to_end)(trajectory.states))
-    final = np.asarray(fk.observables.end_to_end(trajectory.final))
+    products = jax.vmap(fk.observables.end_to_end)(trajectory.states)
+    final = fk.observables.end_to_end(trajectory.final)
     states = [*zip(trajectory.ts, products, strict=True), (trajectory.final_time, final)]
-    values, truth = (np.linalg.svd(W, compute_uv=False) for W in (products, target))
+    values, truth = (np.linalg.svd(np.asarray(W), compute_uv=False) for W in (products, target))
     chosen = [int(np.argmax(values[:, k] > 0.1 * truth[k])) - 1 for k in (1, 2)] + [-1]
     matrices = {
         "truth": target,
@@ -55,7 +55,7 @@ def main(figure: Path = FIGURE) -> None:
         error = float(held_out.loss(product)) ** 0.5
         rank = float(fk.observables.effective_rank(product))
         print(f"t = {time:.0f}: effective rank {rank:.2f}, held-out RMSE {error:.1e}")
-        matrices[f"t = {time:.0f}: {modes} mode{'s' if modes > 1 else ''}"] = product
+        matrices[f"t = {time:.0f}: {modes} mode{'s' if modes > 1 else ''}"] = np.asarray(product)
 
     chart = Heatmaps(
         title="A depth-3 factorization completes a matrix of rank three, one mode after another",

@@ -29,7 +29,7 @@ def main(figure: Path = FIGURE) -> None:
     results = {"rows plus columns": effects(X), "least nuclear norm": least_nuclear_norm(X)}
     for depth in DEPTHS:
         model = fk.estimators.DeepMatrixFactorization(
-            depth, standardise="matrix", patience=4, random_state=0
+            depth, standardise="matrix", patience=4.0, random_state=0
         )
         results[f"depth {depth}"] = model.fit_transform(X)
         held_out = model.units_.scales[0] * min(model.held_out_losses_) ** 0.5
