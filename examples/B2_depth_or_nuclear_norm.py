@@ -78,8 +78,8 @@ def main(figure: Path = FIGURE) -> None:
         title=f"Completion, {SIZE} x {SIZE}, rank {RANK}, {OBSERVED} entries observed",
         panels=tuple(panels),
         columns=3,
-        caption="The least nuclear norm lies below that of the truth, and so does its accuracy. A "
-        "deep factorization from a small start finds a larger norm, a smaller rank, and the truth.",
+        caption="The matrix of least nuclear norm has a smaller norm than the truth and a larger "
+        "rank. A deep factorization from a small start finds the rank, and with it the truth.",
     )
     figure.parent.mkdir(exist_ok=True)
     figure.write_bytes(draw(chart))

@@ -25,6 +25,9 @@ DIGITS = 12  # of the fingerprint of the ratings
 VALIDATION = 0.1  # of the training ratings
 WIDTH = 40  # of hidden layers: more than the modes that are learnt before the stopping point
 PATIENCE = 4.0  # modes of ratings overlap: no need to wait for a stronger one
+AROUND = (
+    10.0  # the figure begins at the stopping time over this: before, the flow leaves its saddle
+)
 RIDGES = (1.0, 3.0, 10.0, 30.0)
 RANKS = (1, 2, 4, 8)
 SWEEPS = 30
@@ -254,7 +257,7 @@ def _chart(title: str, found: Mapping[str, list[dict[str, Any]]], settings: Sett
     depth = max(settings.depths)
     flow = found[_flow_name(depth)][0]
     times = np.array(flow["times"])
-    seen = times > 0
+    seen = (times >= flow["time"] / AROUND) & (times <= flow["time"] * PATIENCE)
     lines = {
         f"depth {depth}, {name}": (times[seen], np.array(flow[name])[seen])
         for name in ("training", "validation")
