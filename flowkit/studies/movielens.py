@@ -25,9 +25,7 @@ DIGITS = 12  # of the fingerprint of the ratings
 VALIDATION = 0.1  # of the training ratings
 WIDTH = 40  # of hidden layers: more than the modes that are learnt before the stopping point
 PATIENCE = 4.0  # modes of ratings overlap: no need to wait for a stronger one
-AROUND = (
-    10.0  # the figure begins at the stopping time over this: before, the flow leaves its saddle
-)
+BEFORE, AFTER = 0.4, 1.6  # of the stopping time: the stretch of the figure
 RIDGES = (1.0, 3.0, 10.0, 30.0)
 RANKS = (1, 2, 4, 8)
 SWEEPS = 30
@@ -257,7 +255,7 @@ def _chart(title: str, found: Mapping[str, list[dict[str, Any]]], settings: Sett
     depth = max(settings.depths)
     flow = found[_flow_name(depth)][0]
     times = np.array(flow["times"])
-    seen = (times >= flow["time"] / AROUND) & (times <= flow["time"] * PATIENCE)
+    seen = (times >= BEFORE * flow["time"]) & (times <= AFTER * flow["time"])
     lines = {
         f"depth {depth}, {name}": (times[seen], np.array(flow[name])[seen])
         for name in ("training", "validation")
@@ -272,7 +270,6 @@ def _chart(title: str, found: Mapping[str, list[dict[str, Any]]], settings: Sett
         lines=lines,
         points={f"depth {depth}, stopped": ([flow["time"]], [flow["rmse"]])},
         references=tuple(RIVALS),
-        log_x=True,
         caption="Grey and the mark: at ratings that nothing was trained on. Validation ratings say "
         "when to stop; then all training ratings are followed to that time.",
     )
