@@ -19,7 +19,8 @@ class Curves:
         title: One line above the chart.
         x_label: Label of the horizontal axis, with its unit.
         y_label: Label of the vertical axis, with its unit.
-        lines: Label to (xs, ys), drawn as lines in this order.
+        lines: Label to (xs, ys), drawn as lines in this order; dashed and grey where it is in
+            `references`.
         points: Label to (xs, ys), drawn as separate marks over the lines.
         intervals: Label of a line to (xs, lows, highs), at the places of that line: drawn as bars.
         log_x: Logarithmic horizontal axis.
@@ -27,6 +28,7 @@ class Curves:
         reverse_x: Let the horizontal axis fall from left to right, as a training error does.
         least_y: Lower end of the vertical axis, where what lies below is of no interest.
         integer_x: Ticks of the horizontal axis at integers only.
+        references: Labels of lines to compare with.
         caption: What a reader should see in it.
     """
 
@@ -41,6 +43,7 @@ class Curves:
     reverse_x: bool = False
     least_y: float | None = None
     integer_x: bool = False
+    references: tuple[str, ...] = ()
     caption: str = ""
 
 
@@ -56,7 +59,63 @@ class Heatmaps:
     caption: str = ""
 
 
-Chart = Curves | Heatmaps
+@dataclass(frozen=True)
+class Panels:
+    """Line charts in a grid under one title; a label has one colour in all of them.
+
+    Attributes:
+        title: One line above all.
+        panels: The charts, row by row.
+        columns: How many stand side by side.
+        caption: What a reader should see in it.
+    """
+
+    title: str
+    panels: tuple[Curves, ...]
+    columns: int
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Dots:
+    """A row of marks for each group, from top to bottom, with a bar at their mean.
+
+    Attributes:
+        title: One line above the chart.
+        x_label: Label of the horizontal axis, with its unit.
+        groups: Label to the values of a row.
+        emphasised: Labels of the rows that the chart is about.
+        log_x: Logarithmic horizontal axis.
+        caption: What a reader should see in it.
+    """
+
+    title: str
+    x_label: str
+    groups: Mapping[str, Numbers]
+    emphasised: tuple[str, ...] = ()
+    log_x: bool = False
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Images in a grid under one title.
+
+    Attributes:
+        title: One line above all.
+        images: Label to values in [0, 1], grey with two axes or in colour with three; `nan` where
+            nothing is known.
+        columns: How many stand side by side.
+        caption: What a reader should see in it.
+    """
+
+    title: str
+    images: Mapping[str, np.ndarray]
+    columns: int
+    caption: str = ""
+
+
+Chart = Curves | Heatmaps | Panels | Dots | Pictures
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """`flowkit reproduce`: studies write numbers and a figure, and go on after a kill."""
 
+import dataclasses
 import json
 import re
 
@@ -9,7 +10,10 @@ from datasets.cifar_folders import write_binary
 from typer.testing import CliRunner
 
 from flowkit.cli import app
+from flowkit.cli.studies import reproduce
+from flowkit.cli.terminal import options_of
 from flowkit.kernels import Convolutional
+from flowkit.studies import STUDIES, settings_of
 
 
 def run(*arguments):
@@ -71,9 +75,11 @@ def test_small_training_sets_are_a_curve(folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["nonsense"], "must be one of cntk-digits, cntk-cifar, cntk-small"),
+        (["nonsense"], "cntk-digits, cntk-cifar, cntk-small"),
         (["cntk-cifar"], "'--data': must be a CIFAR-10 folder"),
         (["cntk-digits", "--depth", "3,x"], "'--depth': must be integers with commas"),
+        (["cntk-digits", "--scale", "0.1"], "'--scale': must be left out for cntk-digits, whose"),
+        (["cntk-digits", "--depth", "0"], "'--depth': must hold numbers of at least 1"),
         (["cntk-digits", "--train", "10,20"], "'--train': must be one number for this study"),
         (["cntk-small", "--data", "."], "lacks data_batch_1"),
     ],
@@ -83,3 +89,19 @@ def test_what_is_refused_is_a_usage_error(tmp_path, arguments, named):
     result = run(*arguments, "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert named in " ".join(re.sub(r"[│\n]+", " ", result.output).split())
+
+
+def test_help_and_refusal_list_every_study(tmp_path):
+    listed = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["reproduce", "--help"]).output
+    refused = " ".join(re.sub(r"[│\n]+", " ", run("nonsense", "--out", tmp_path).output).split())
+    for name, study in STUDIES.items():
+        assert f"{name}: {study.summary}" in listed
+        assert name in refused
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_setting_is_an_option(name):
+    options = options_of(reproduce)
+    for quick in (False, True):
+        for setting in dataclasses.fields(settings_of(name, quick=quick)):
+            assert {setting.name, setting.name.removesuffix("s")} & set(options)

@@ -1,89 +1,87 @@
-"""Next to other imputers on real matrices, paired over splits."""
+"""Next to other imputers on real matrices, paired over splits, settings chosen on known entries."""
 
-import jax
+from functools import partial
+
 import numpy as np
 import pytest
-from sklearn.datasets import load_breast_cancer
-from sklearn.experimental import enable_iterative_imputer  # noqa: F401
-from sklearn.impute import IterativeImputer, KNNImputer
-from sklearn.preprocessing import scale
 
-from flowkit import MatrixCompletion, baselines
 from flowkit.datasets import seattle_temperatures
-from flowkit.estimators import DeepMatrixFactorization
+from flowkit.studies import imputing
+from flowkit.studies.imputing import DEFAULT, METHODS, hidden, rmse, tuned, validation_error
 
 SPLITS = 3
+SQUARES, NEIGHBOURS, SOFT = "least squares with offsets", "nearest neighbours", "soft-impute"
+nan = np.nan
 
 
-def _hidden(matrix, part, seed):
-    hide = ~np.isnan(matrix) & (np.random.default_rng(seed).random(matrix.shape) < part)
-    return np.where(hide, np.nan, matrix), hide
+@pytest.fixture
+def coarse(monkeypatch):
+    """Grids of a few settings, around those that the whole grids lead to."""
+    monkeypatch.setattr(imputing, "RANKS", (3, 4))
+    monkeypatch.setattr(imputing, "RIDGES", (0.01, 0.1))
+    monkeypatch.setattr(imputing, "OFFSET_RIDGES", (1e-2,))
+    monkeypatch.setattr(imputing, "PENALTIES", (0.01, 3e-3, 1e-3))
 
 
-def _centred(method):
-    """A baseline of the observed values less their mean, which it need not shrink."""
-
-    def fill(X, key):
-        mean = np.nanmean(X)
-        problem = MatrixCompletion.from_matrix(X - mean, observed=~np.isnan(X))
-        return mean + method(problem, key).matrix
-
-    return fill
-
-
-RIVALS = {
-    "nearest neighbours": lambda X, key: KNNImputer().fit_transform(X),
-    "iterative": lambda X, key: IterativeImputer(random_state=0).fit_transform(X),
-    "soft-impute": _centred(lambda problem, key: baselines.tuned_soft_impute(problem, key=key)),
-    "least squares with offsets": _centred(
-        lambda problem, key: baselines.tuned_alternating_least_squares(problem, key=key)
-    ),
-    "least nuclear norm": _centred(
-        lambda problem, key: baselines.minimum_nuclear_norm(
-            problem, solver="splitting", tolerance=1e-3
-        )
-    ),
-}
-
-
-def _errors(matrix, part, ours):
+def _errors(matrix, part, methods):
     """Root mean square errors at hidden entries, by method, averaged over splits."""
-    errors = {name: [] for name in ("ours", *RIVALS)}
+    errors = {name: [] for name in methods}
     for seed in range(SPLITS):
-        X, hide = _hidden(matrix, part, seed)
-        filled = {name: fill(X, jax.random.key(seed)) for name, fill in RIVALS.items()}
-        filled["ours"] = ours(seed).fit_transform(X)
-        for name, result in filled.items():
-            errors[name].append(np.sqrt(np.mean((result - matrix)[hide] ** 2)))
+        X, hide = hidden(matrix, part, seed=seed)
+        for name, values in errors.items():
+            values.append(rmse(tuned(METHODS[name](seed), X, seed=seed).matrix, matrix, hide))
     return {name: float(np.mean(values)) for name, values in errors.items()}
 
 
+def test_a_part_of_the_known_entries_is_hidden():
+    matrix = np.where(np.eye(40) > 0, nan, np.arange(1600.0).reshape(40, 40))
+    X, hide = hidden(matrix, 0.7, seed=0)
+    assert not hide.diagonal().any()
+    assert np.isnan(X[hide]).all()
+    np.testing.assert_array_equal(X[~hide], matrix[~hide])
+    assert hide.sum() / 1560 == pytest.approx(0.7, abs=0.03)
+
+
+def test_the_candidate_of_least_error_on_entries_held_back_fills_with_all():
+    truth = np.add.outer(np.arange(20.0), np.arange(30.0))
+    X, hide = hidden(truth, 0.5, seed=0)
+    seen = []
+
+    def knows(X, error):
+        seen.append(int((~np.isnan(X)).sum()))
+        return np.where(np.isnan(X), truth + error, X)
+
+    candidates = {f"{error:g}": partial(knows, error=error) for error in (3.0, 1.0, 2.0)}
+    found = tuned(candidates, X, seed=0)
+    assert (found.setting, found.validation) == ("1", pytest.approx(1.0))
+    assert rmse(found.matrix, truth, hide) == pytest.approx(1.0)
+    known = int((~hide).sum())
+    assert seen[-1] == known
+    assert all(0.85 * known < count < 0.95 * known for count in seen[:-1])
+
+
+def test_held_back_entries_weigh_by_the_odds_that_their_likes_are_hidden():
+    """Rows of which a quarter is known are wrong by 3, the others by 1: weights of 3 to 1/3."""
+    truth = np.zeros((200, 40))
+    known = (
+        np.random.default_rng(0).random(truth.shape)
+        < np.where(np.arange(200) < 100, 0.25, 0.75)[:, None]
+    )
+    X = np.where(known, truth, nan)
+    wrong = np.where(np.arange(200) < 100, 3.0, 1.0)[:, None]
+    error = validation_error(lambda X: np.where(np.isnan(X), wrong, X), X, seed=0)
+    # A quarter of the known entries weighs 3, the others weigh 1/3 each.
+    expected = ((0.25 * 3 * 9 + 0.75 / 3 * 1) / (0.25 * 3 + 0.75 / 3)) ** 0.5
+    assert error == pytest.approx(expected, rel=0.05)
+
+
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.usefixtures("coarse")
 def test_temperatures_of_which_three_in_ten_are_known():
-    """Degrees Fahrenheit: 0.36 at depth 3; the best other, least squares with offsets, 0.41."""
-    errors = _errors(
-        seattle_temperatures(), 0.7, lambda seed: DeepMatrixFactorization(random_state=seed)
-    )
-    ours = errors.pop("ours")
+    """Degrees Fahrenheit; the study has five splits, whole grids and more imputers."""
+    errors = _errors(seattle_temperatures(), 0.7, (DEFAULT, SQUARES, NEIGHBOURS, SOFT))
+    ours = errors.pop(DEFAULT)
     assert ours < 0.5
     assert ours < 1.1 * min(errors.values())
-    assert ours < 0.8 * errors["soft-impute"]
-    assert ours < 0.8 * errors["nearest neighbours"]
-    assert ours < 0.8 * errors["least nuclear norm"]
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_measurements_of_cells_of_which_three_in_ten_are_hidden():
-    """Standard units: 0.42 at depth 2; the best other, the iterative one, 0.45; 0.57 at depth 3."""
-    matrix = scale(load_breast_cancer().data)
-    errors = _errors(
-        matrix,
-        0.3,
-        lambda seed: DeepMatrixFactorization(2, standardise="matrix", random_state=seed),
-    )
-    ours = errors.pop("ours")
-    assert ours < 0.5
-    assert ours < 1.1 * min(errors.values())
-    assert ours < 0.8 * errors["nearest neighbours"]
+    assert ours < 0.8 * errors[SOFT]
+    assert ours < 0.8 * errors[NEIGHBOURS]

@@ -16,7 +16,6 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from flowkit import FactorFlow, MatrixCompletion, initial, integrate
 from flowkit.estimators import DeepMatrixFactorization
-from flowkit.estimators.standardisation import KINDS, Units, fitted, left_out_residuals
 from flowkit.observables import end_to_end
 
 SHAPE, RANK = (24, 10), 2
@@ -92,6 +91,22 @@ def test_it_stops_where_held_out_entries_are_predicted_best(noisy):
     assert (np.diff(noisy.times_) >= 0).all()
 
 
+def test_the_stopping_point_does_not_know_what_is_held_out():
+    """Held-out entries with a million added shape no offset, and so no training loss."""
+    wild = NOISY.copy()
+    known = MatrixCompletion.from_matrix(NOISY, observed=~np.isnan(NOISY))
+    _, key = jax.random.split(jax.random.key(np.random.RandomState(0).randint(2**31 - 1)))
+    held_out = known.split(0.1, key=key)[1].mask
+    wild[held_out] += 1e6
+    options = {"max_time": 30.0, "refit": False, "random_state": 0}
+    one, other = (
+        DeepMatrixFactorization(standardise="effects", **options).fit(X) for X in (NOISY, wild)
+    )
+    np.testing.assert_allclose(one.train_losses_, other.train_losses_, rtol=1e-6)
+    assert other.held_out_losses_.min() > 1e6 * one.held_out_losses_.max()
+    np.testing.assert_allclose(one.units_.column_offsets, other.units_.column_offsets)
+
+
 @pytest.mark.slow
 def test_noise_is_not_learnt():
     """Trained to the end the noise is fitted too; stopped early the error is below it."""
@@ -120,17 +135,6 @@ def test_transforming_is_ridge_regression_on_the_features(model):
     np.testing.assert_allclose(filled[2], mean, atol=EXACT)
 
 
-def test_without_a_ridge_it_is_the_least_squares_solution_of_least_norm():
-    draw = np.random.default_rng(0).normal
-    features, rows = draw(size=(7, 4)), draw(size=(5, 7))
-    rows[np.random.default_rng(1).random(rows.shape) < 0.5] = nan
-    fits, _ = fitted(rows, features, 0.0)
-    for row, fit in zip(rows, fits, strict=True):
-        known = ~np.isnan(row)
-        expected = features @ np.linalg.lstsq(features[known], row[known])[0]
-        np.testing.assert_allclose(fit, expected, atol=EXACT)
-
-
 def test_the_score_leaves_every_known_entry_out_in_turn(model):
     X, _ = _hidden(_low_rank(seed=3, rows=6), 0.4, seed=4)
     deviation = model.units_.scales[0]
@@ -142,56 +146,9 @@ def test_the_score_leaves_every_known_entry_out_in_turn(model):
     assert model.score(X) == pytest.approx(-_rms(residuals), rel=1e-7)
 
 
-@pytest.mark.parametrize("ridge", [0.0, 1e-12, 1e-9, 1e-3])
-def test_entries_are_left_out_though_nothing_else_tells_of_them(ridge):
-    """As few known entries as features: each has all but all of its own fit."""
-    draw = np.random.default_rng(0).normal
-    features, rows = draw(size=(7, 4)), draw(size=(6, 7))
-    rows[np.random.default_rng(1).random(rows.shape) < 0.5] = nan
-    residuals = left_out_residuals(rows, features, ridge)
-    np.testing.assert_array_equal(np.isnan(residuals), np.isnan(rows))
-    for i, j in np.argwhere(~np.isnan(rows)):
-        known = ~np.isnan(rows[i]) & (np.arange(7) != j)
-        F = np.concatenate([features[known], ridge**0.5 * np.eye(4)])
-        coefficients = np.linalg.lstsq(F, np.concatenate([rows[i, known], np.zeros(4)]))[0]
-        assert residuals[i, j] == pytest.approx(rows[i, j] - features[j] @ coefficients, rel=1e-6)
-
-
 def test_nothing_known_has_no_score(model):
     with pytest.raises(ValueError, match="`X` must have known entries"):
         model.score(np.full((2, SHAPE[1]), nan))
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_standard_units_are_standard_and_lead_back(kind):
-    X, hide = _hidden(_low_rank() * np.arange(1, 11) + 5, 0.3)
-    X[:, 4] = 2.5
-    units = Units.of(X, kind)
-    standard = units.standardise(X)
-    np.testing.assert_allclose(units.restore(standard), X, atol=EXACT)
-    means, deviations = np.nanmean(standard, axis=0), np.nanstd(standard, axis=0)
-    if kind == "columns":
-        varying = np.arange(10) != 4
-        np.testing.assert_allclose(means, 0.0, atol=EXACT)
-        np.testing.assert_allclose(deviations[varying], 1.0, atol=EXACT)
-        np.testing.assert_array_equal(standard[~hide[:, 4], 4], 0.0)
-    else:
-        assert np.nanmean(standard**2) == pytest.approx(1.0)
-    if kind == "matrix":
-        assert np.nanmean(standard) == pytest.approx(0.0, abs=EXACT)
-
-
-@pytest.mark.parametrize("rows", [24, 1000])
-def test_a_column_that_is_constant_to_the_last_digit_has_scale_one(rows):
-    """The mean of many 0.1 is not 0.1, and what that leaves must not become a unit."""
-    X = np.random.default_rng(0).normal(1000.0, 10.0, (rows, 10))
-    X[:, 4] = 0.1
-    units = Units.of(X, "columns")
-    assert units.scales[4] == 1.0
-    new = X[:1] + 0.2
-    assert units.standardise(new, new=True)[0, 4] == pytest.approx(0.2)
-    for kind in KINDS:
-        np.testing.assert_array_equal(Units.of(np.full((rows, 3), 0.1), kind).scales, 1.0)
 
 
 def test_effects_of_rows_are_found_in_rows_never_seen():

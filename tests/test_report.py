@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from flowkit.claim import Claim, Curves, Heatmaps, Verdict
+from flowkit.claim import Claim, Curves, Dots, Heatmaps, Panels, Pictures, Verdict
 from flowkit.report import Entry, Report, figures
 from flowkit.report.figures import draw
 
@@ -31,12 +31,38 @@ BARS = Curves(
     intervals={"a": ([3, 5], [3.0, 4.0], [9.0, 6.0]), "b": ([3, 5], [-2.0, 2.0], [3.0, 4.0])},
     integer_x=True,
 )
+PANELS = Panels(
+    title="panels",
+    panels=(
+        Curves(
+            "one",
+            "x",
+            "y",
+            {"a": ([1, 2], [1, 2]), "known": ([1, 2], [3, 3])},
+            references=("known",),
+        ),
+        Curves("two", "x", "y", {"b": ([1, 2], [2, 1])}),
+    ),
+    columns=3,
+)
 HEATMAPS = Heatmaps(
     title="maps",
     x_label="column",
     y_label="row",
     matrices={"full": np.eye(3), "holes": np.array([[1.0, np.nan], [0.0, 1.0]])},
     colour_label="value",
+)
+DOTS = Dots(
+    title="dots",
+    x_label="error",
+    groups={"ours": [1.0, 3.0], "theirs": [10.0, 20.0, 60.0]},
+    emphasised=("ours",),
+    log_x=True,
+)
+PICTURES = Pictures(
+    title="pictures",
+    images={"grey": np.array([[0.0, np.nan], [2.0, 1.0]]), "colour": np.full((2, 2, 3), 0.5)},
+    columns=3,
 )
 
 
@@ -92,7 +118,7 @@ def test_the_page_needs_no_network_and_escapes_text(tmp_path):
     assert "<math></math>" in text
 
 
-@pytest.mark.parametrize("chart", [CURVES, BARS, HEATMAPS])
+@pytest.mark.parametrize("chart", [CURVES, BARS, HEATMAPS, PANELS, DOTS, PICTURES])
 def test_charts_are_drawn_as_png(chart):
     assert draw(chart).startswith(b"\x89PNG")
 
@@ -110,7 +136,46 @@ def test_bars_are_inside_the_axes_and_the_legend_keeps_the_order(monkeypatch):
     assert all(tick == round(tick) for tick in axes.get_xticks())
 
 
+def test_a_label_has_one_colour_in_all_panels_and_one_line_in_the_legend(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "_png", lambda figure: drawn.append(figure) or b"")
+    draw(PANELS)
+    first, second, empty = drawn[0].axes[:3]
+    colours = {line.get_label(): line.get_color() for line in (*first.lines, *second.lines)}
+    assert colours == {"a": figures.COLOURS[0], "b": figures.COLOURS[1], "known": figures.SOFT_INK}
+    assert second.lines[0].get_color() == figures.COLOURS[1]
+    assert not empty.axison
+    (legend,) = drawn[0].legends
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "known"]
+
+
+def test_dots_stand_in_rows_from_the_top_with_a_bar_at_their_mean(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "_png", lambda figure: drawn.append(figure) or b"")
+    draw(DOTS)
+    (axes,) = drawn[0].axes
+    marks = [(line.get_xdata().tolist(), line.get_ydata()[0]) for line in axes.lines]
+    assert marks == [([1.0, 3.0], 0), ([2.0], 0), ([10.0, 20.0, 60.0], 1), ([30.0], 1)]
+    assert axes.yaxis_inverted()
+    names = [(label.get_text(), label.get_fontweight()) for label in axes.get_yticklabels()]
+    assert names == [("ours", "bold"), ("theirs", "normal")]
+
+
+def test_pictures_are_cut_to_black_and_white_and_grey_where_nothing_is_known(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "_png", lambda figure: drawn.append(figure) or b"")
+    draw(PICTURES)
+    grey, colour, empty = drawn[0].axes
+    np.testing.assert_array_equal(grey.images[0].get_array(), [[0.0, figures.UNKNOWN], [1.0, 1.0]])
+    assert grey.images[0].norm.vmin == 0.0
+    assert grey.images[0].norm.vmax == 1.0
+    assert colour.images[0].get_array().shape == (2, 2, 3)
+    assert not empty.images
+
+
 @pytest.mark.usefixtures("as_a_user")
 def test_only_charts_are_drawn():
-    with pytest.raises(ValueError, match="`chart` must be Curves or Heatmaps"):
+    with pytest.raises(
+        ValueError, match="`chart` must be Curves, Panels, Heatmaps, Dots or Pictures"
+    ):
         draw("a picture")

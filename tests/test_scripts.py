@@ -12,7 +12,11 @@ ROOT = Path(__file__).parents[1]
 LONG = (
     "A2_sweep",
     "A3_what_training_follows",
+    "B0_first_completion",
     "B1_real_temperatures",
+    "B2_depth_or_nuclear_norm",
+    "B3_why_norms_fail",
+    "B4_inpainting",
     "C2_learning_curve",
     "C3_kernel_flow",
     "C4_ridge_or_early_stopping",

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from flowkit import baselines, initial, until
 from flowkit.claim import Chart, Claim, Curves, Heatmaps, Series, Verdict
 from flowkit.claims.temperatures import StandardisedProblem, standardised
-from flowkit.datasets import seattle_temperatures
+from flowkit.datasets import low_rank, seattle_temperatures
 from flowkit.dynamics import RKC2, integrate
 from flowkit.fields import FactorFlow
 from flowkit.observables import LossOf, effective_rank, end_to_end
@@ -48,10 +48,7 @@ def completion_claims(*, quick: bool) -> tuple[Claim, ...]:
 
 
 def _check_synthetic() -> Verdict:
-    left, right, entries, start = jax.random.split(jax.random.key(0), 4)
-    n, rank = SYNTHETIC_SIZE, SYNTHETIC_RANK
-    target = jax.random.normal(left, (n, rank)) @ jax.random.normal(right, (rank, n))
-    target = n * target / jnp.linalg.norm(target)
+    target, entries, start = low_rank(SYNTHETIC_SIZE, SYNTHETIC_RANK, key=jax.random.key(0))
     problem = MatrixCompletion.from_matrix(target, observed=SYNTHETIC_OBSERVED, key=entries)
     rank_of = jax.jit(effective_rank)
     numbers = {"effective rank, truth": float(rank_of(target))}

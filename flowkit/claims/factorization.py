@@ -1,6 +1,6 @@
 """Claims about deep linear factorizations: conservation, the product's flow, its spectrum."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 import jax
@@ -154,28 +154,46 @@ def _check_modes(depths: tuple[int, ...]) -> Verdict:
 
 
 def _modes_along(depth: int) -> tuple[np.ndarray, np.ndarray]:
-    """Modes of a fully observed matrix along its factor flow, and their closed forms.
+    """Modes of a fully observed matrix along its factor flow, and their closed forms."""
+    modes = modes_along(depth, START, MODES, MODE_TIMES)
+    solution = lower(mode_solution(depth))
+    times, targets = jnp.asarray(MODE_TIMES)[:, None], jnp.array(MODES)[None, :]
+    return modes, np.asarray(jax.jit(solution)(times, jnp.array(START), targets))
 
-    The factors start aligned with the target's singular vectors, every mode at `START`. The loss
-    is a mean over m entries, which slows the flow of 1/2 the sum of squares by 2/m.
+
+def modes_along(
+    depth: int,
+    start: float,
+    targets: Sequence[float],
+    times: Float[np.ndarray, " time"],
+) -> Float[np.ndarray, "time modes"]:
+    """Modes of a fully observed matrix along its factor flow, from aligned factors.
+
+    The loss is a mean over m entries, which slows the flow of 1/2 the sum of squares by 2/m.
+
+    Args:
+        depth: The number of factors.
+        start: Every mode at the first time.
+        targets: The matrix's singular values, at most five.
+        times: In the clock of 1/2 the sum of squares.
+
+    Returns:
+        <u_r, W v_r> by time and mode.
     """
+    count = len(targets)
     U, V = (
-        jnp.linalg.qr(jax.random.normal(jax.random.key(size), (size, len(MODES))))[0]
-        for size in (6, 5)
+        jnp.linalg.qr(jax.random.normal(jax.random.key(size), (size, count)))[0] for size in (6, 5)
     )
-    targets = jnp.array(MODES)
     problem = MatrixCompletion.from_matrix(
-        (U * targets[None, :]) @ V.T, observed=np.ones((6, 5), bool)
+        (U * jnp.array(targets)[None, :]) @ V.T, observed=np.ones((6, 5), bool)
     )
-    root = START ** (1 / depth)
-    factors = (root * V.T, *[root * jnp.eye(len(MODES))] * (depth - 2), root * U)
-    factors = (START * U @ V.T,) if depth == 1 else factors
-    slowed = MODE_TIMES * problem.values.size / 2
+    root = start ** (1 / depth)
+    factors = (root * V.T, *[root * jnp.eye(count)] * (depth - 2), root * U)
+    factors = (start * U @ V.T,) if depth == 1 else factors
+    slowed = times * problem.values.size / 2
     trajectory = integrate(FactorFlow(problem), factors, slowed, rtol=TIGHT)
     modes = jax.lax.map(lambda state: jnp.diagonal(U.T @ end_to_end(state) @ V), trajectory.states)
-    solution = lower(mode_solution(depth))
-    closed = jax.jit(solution)(jnp.asarray(MODE_TIMES)[:, None], jnp.array(START), targets[None, :])
-    return np.asarray(modes), np.asarray(closed)
+    return np.asarray(modes)
 
 
 def _mode_chart(depth: int, integrated: np.ndarray, closed: np.ndarray) -> Curves:

@@ -22,6 +22,7 @@ SCALES = (1e-1, 1e-2, 1e-4, 1e-6)
 NUCLEAR_NORMS = (12.01, 12.14, 12.84, 13.89)
 DEEP_SCALES = (1e-12, 1e-24, 1e-48, 1e-96)  # on the way to the limit 2 + 2 R^2
 NORM_TOLERANCE = 0.01
+LONGEST = 1e12  # of flow time
 
 
 def implicit_bias_claims() -> tuple[Claim, ...]:
@@ -44,9 +45,22 @@ def implicit_bias_claims() -> tuple[Claim, ...]:
     )
 
 
-def _check_divergence() -> Verdict:
+def unbounded_entry() -> MatrixCompletion:
+    """The completion of [[*, 1], [1, 0]], whose entry grows without bound."""
     target = np.array([[np.nan, 1.0], [1.0, 0.0]])
-    problem = MatrixCompletion.from_matrix(target, observed=~np.isnan(target))
+    return MatrixCompletion.from_matrix(target, observed=~np.isnan(target))
+
+
+def greedy_example() -> MatrixCompletion:
+    """The symmetric 4 x 4 completion whose rank-one solution has a large nuclear norm."""
+    target = np.full((4, 4), np.nan)
+    for row, col, value in ((0, 2, 1.0), (0, 3, RANK_ONE_ENTRY), (1, 2, RANK_ONE_ENTRY)):
+        target[row, col] = target[col, row] = value
+    return MatrixCompletion.from_matrix(target, observed=~np.isnan(target))
+
+
+def _check_divergence() -> Verdict:
+    problem = unbounded_entry()
     start = initial.identity(problem, 2, START)
     parted = _succeeded(integrate(FactorFlow(problem), start, [0.0, SEPARATED], rtol=1e-9))
     loss = 2 * HALF_SUM / 3  # flowkit's mean over three entries
@@ -115,19 +129,20 @@ def _check_greedy() -> Verdict:
 
 
 def _greedy_norm(scale: float) -> float:
-    """The nuclear norm of the completion from factors sqrt(scale) I."""
-    target = np.full((4, 4), np.nan)
-    for row, col, value in ((0, 2, 1.0), (0, 3, RANK_ONE_ENTRY), (1, 2, RANK_ONE_ENTRY)):
-        target[row, col] = target[col, row] = value
-    problem = MatrixCompletion.from_matrix(target, observed=~np.isnan(target))
+    return float(nuclear_norm(greedy_limit(2, scale).final))
+
+
+def greedy_limit(depth: int, scale: float) -> Trajectory:
+    """Where the flow of the greedy example comes to rest, from factors scale^(1/N) I."""
+    problem = greedy_example()
     trajectory = integrate(
         FactorFlow(problem),
-        initial.identity(problem, 2, scale),
-        [0.0, 1e6],
+        initial.identity(problem, depth, scale),
+        [0.0, LONGEST],
         until=until.train_loss(1e-12),
         rtol=1e-8,
     )
-    return float(nuclear_norm(_succeeded(trajectory).final))
+    return _succeeded(trajectory)
 
 
 def _greedy_chart(norms: dict[float, float], limit: float) -> Curves:

@@ -5,7 +5,7 @@ import typer
 from flowkit.cli.claims import verify
 from flowkit.cli.derivations import derive
 from flowkit.cli.kernels import kernel
-from flowkit.cli.studies import reproduce
+from flowkit.cli.studies import HELP, reproduce
 
 app = typer.Typer(
     help="Derive, integrate and verify gradient-flow dynamics.",
@@ -19,5 +19,6 @@ def main() -> None:
     """Derive, integrate and verify gradient-flow dynamics of deep learning."""
 
 
-for command in (verify, derive, kernel, reproduce):
+for command in (verify, derive, kernel):
     app.command()(command)
+app.command(help=HELP)(reproduce)

@@ -7,49 +7,79 @@ import typer
 from rich.console import Console
 
 from flowkit.cli.terminal import options_of, reporting
-from flowkit.cli.texts import integers
+from flowkit.studies.catalogue import STUDIES, run_study, settings_of
+from flowkit.studies.settings import changed
+
+LIST = "\n\n".join(f"{name}: {listed.summary}" for name, listed in STUDIES.items())
+HELP = f"""Run a published experiment and hold its numbers against the paper's.
+
+An interrupted run goes on when it is started again. What a study has no setting for is refused.
+
+Studies:
+
+{LIST}"""
+
+
+def _setting(text: str) -> typer.models.OptionInfo:
+    return typer.Option(help=text, rich_help_panel="Settings, where a study has them")
+
+
+Text = str | None
 
 
 def reproduce(
-    name: Annotated[str, typer.Argument(help="cntk-digits, cntk-cifar or cntk-small.")],
-    data: Annotated[Path | None, typer.Option(help="CIFAR-10 folder, either format.")] = None,
-    depth: Annotated[str | None, typer.Option(help="Weight layers: 3,4,6,11,21.")] = None,
-    train: Annotated[
-        str | None, typer.Option(help="Training images; for cntk-small several: 10,20,40.")
+    name: Annotated[str, typer.Argument(help="One of the studies above.")],
+    data: Annotated[
+        Path | None, typer.Option(help="The user's copy of the data, where a study needs one.")
     ] = None,
-    test: Annotated[int | None, typer.Option(help="Test images.")] = None,
-    draws: Annotated[int | None, typer.Option(help="Training sets per size (cntk-small).")] = None,
-    shrink: Annotated[
-        int | None, typer.Option(help="Average images over blocks of this side (CIFAR-10).")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the random choice of images.")] = None,
-    float32: Annotated[bool | None, typer.Option("--float32", help="Single precision.")] = None,
     quick: Annotated[  # noqa: FBT002
         bool, typer.Option("--quick", help="A small size for what is not given otherwise.")
     ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder for results.json and figure.png; the study's name.")
     ] = None,
+    depth: Annotated[Text, _setting("Weight layers: 2,3,4.")] = None,
+    scale: Annotated[Text, _setting("Scales of the product at the start: 1e-3,1e-4.")] = None,
+    size: Annotated[Text, _setting("Rows and columns of the matrix.")] = None,
+    rank: Annotated[Text, _setting("Its rank.")] = None,
+    observed: Annotated[Text, _setting("What is observed of it: 2000,5000.")] = None,
+    ratio: Annotated[Text, _setting("Ratio of two gradients, below 1.")] = None,
+    seeds: Annotated[Text, _setting("How many draws of data and start.")] = None,
+    train: Annotated[Text, _setting("Training images; several for a curve: 10,20,40.")] = None,
+    test: Annotated[Text, _setting("Test images.")] = None,
+    draws: Annotated[Text, _setting("Training sets per size.")] = None,
+    shrink: Annotated[Text, _setting("Average images over blocks of this side.")] = None,
+    seed: Annotated[Text, _setting("Of the random choice of images.")] = None,
+    float32: Annotated[  # noqa: FBT002
+        bool,
+        typer.Option(
+            "--float32",
+            help="Single precision.",
+            rich_help_panel="Settings, where a study has them",
+        ),
+    ] = False,
 ) -> None:
-    """Run a published experiment and hold its numbers against the paper's.
-
-    An interrupted run goes on when it is started again.
-    """
-    from flowkit.studies.catalogue import run_study, settings_of
-    from flowkit.studies.study import changed
-
+    """Run a published experiment; see `HELP`."""
+    texts = {
+        "depth": depth,
+        "scale": scale,
+        "size": size,
+        "rank": rank,
+        "observed": observed,
+        "ratio": ratio,
+        "seeds": seeds,
+        "train": train,
+        "test": test,
+        "draws": draws,
+        "shrink": shrink,
+        "seed": seed,
+        "float32": "True" if float32 else None,
+    }
     folder = out or Path(name)
-    with reporting(options_of(reproduce)) as bar:
-        settings = changed(
-            settings_of(name, quick=quick),
-            depths=integers("depth", depth),
-            train=integers("train", train),
-            test=test,
-            draws=draws,
-            shrink=shrink,
-            seed=seed,
-            float32=float32,
-        )
+    options = options_of(reproduce)
+    plural = {f"{option}s": text for option, text in options.items()}
+    with reporting(plural | options) as bar:
+        settings = changed(settings_of(name, quick=quick), texts, study=name)
         study = run_study(name, settings, out=folder, data=data, bar=bar)
     console = Console()
     study.show(console)

@@ -1,6 +1,7 @@
-"""Real data: samples that come with flowkit and scikit-learn, and readers of the user's files."""
+"""Samples that come with flowkit and scikit-learn, readers of the user's files, random matrices."""
 
 from flowkit.datasets.cifar import cifar10 as cifar10
+from flowkit.datasets.low_rank import LowRank as LowRank, low_rank as low_rank
 from flowkit.datasets.matrices import read_matrix as read_matrix
 from flowkit.datasets.movielens import (
     movielens as movielens,

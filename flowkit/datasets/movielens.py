@@ -22,7 +22,8 @@ def movielens(
 ) -> MatrixCompletion:
     """The ratings of a MovieLens 100K file: one row per user, one column per movie.
 
-    Row i is user i + 1 and column j movie j + 1, as ids count from 1. Times are read past.
+    Row i is user i + 1 and column j movie j + 1, as ids count from 1. Times are read past,
+    and so are blank lines at the end of the file.
 
     Args:
         path: The file `u.data`, or the folder that holds it. Nothing is downloaded.
@@ -65,9 +66,14 @@ def movielens(
 
 
 def _lines(path: Path) -> list[str]:
-    """Lines end at line feeds alone; other breaks of Unicode are characters of a line."""
-    text = path.read_text("latin-1")
-    return text.removesuffix("\n").split("\n") if text else []
+    """Lines, less blank ones at the end.
+
+    They end at line feeds alone; other breaks of Unicode are characters of a line.
+    """
+    lines = path.read_text("latin-1").split("\n")
+    while lines and not lines[-1].strip(" \t\r"):
+        lines.pop()
+    return lines
 
 
 def _parsed(line: str, where: str, shape: tuple[int, int]) -> tuple[int, int, float]:

@@ -45,9 +45,10 @@ class DeepMatrixFactorization(OneToOneFeatureMixin, TransformerMixin, BaseEstima
         standardise: "columns" for the mean and deviation of each column, as columns of different
             units need; "matrix" for those of all entries together; "effects" to subtract effects
             of rows and columns (ridge regression) and divide by the deviation of what is left.
-        validation: The part of the known entries that is held out; 0 to train to the end. They
-            tell when to stop, but offsets and scales are those of all known entries.
-        refit: Whether to train on all known entries up to the stopping time found.
+        validation: The part of the known entries that is held out to tell when to stop; 0 to train
+            to the end. Offsets and scales are those of the others until then.
+        refit: Whether to train on all known entries, with their offsets and scales, up to the
+            stopping time found.
         patience: Training ends where the time has grown by this factor since the held-out error was
             least. Between two modes that are learnt one after the other it hardly moves: a factor
             below the ratio of their strengths ends training too early.
@@ -140,28 +141,30 @@ class DeepMatrixFactorization(OneToOneFeatureMixin, TransformerMixin, BaseEstima
         self._check_parameters()
         random = check_random_state(self.random_state)
         start, split = jax.random.split(jax.random.key(random.randint(2**31 - 1)))
-        units = Units.of(rows.astype(float), self.standardise)
-        standard = units.standardise(rows.astype(float))
-        problem = MatrixCompletion.from_matrix(standard, observed=~np.isnan(standard))
-        factors = initial.gaussian(problem, self.depth, self.scale, width=self.width, key=start)
-        self._learn(problem, factors, split)
-        self.units_ = units
+        known = MatrixCompletion.from_matrix(rows, observed=~np.isnan(rows))
+        factors = initial.gaussian(known, self.depth, self.scale, width=self.width, key=start)
+        self._learn(rows.astype(float), known, factors, split)
         product = np.asarray(end_to_end(self.factors_), float)
         self.features_ = self.units_.features(product)
         return rows, product
 
-    def _learn(self, problem: MatrixCompletion, factors: initial.Factors, key: jax.Array) -> None:
+    def _learn(
+        self, rows: Rows, known: MatrixCompletion, factors: initial.Factors, key: jax.Array
+    ) -> None:
         """Train, and keep what was learnt; a matrix without residuals has nothing to teach."""
-        everything = WeightedCompletion.of(problem)
-        if not problem.values.any():
-            self.factors_, self.time_, self.ridge_ = factors, 0.0, float(self.ridge or 0.0)
+        units, everything = self._standardised(rows)
+        if not everything.values.any():
+            self.units_, self.factors_, self.time_ = units, factors, 0.0
+            self.ridge_ = float(self.ridge or 0.0)
             self.times_ = self.train_losses_ = self.held_out_losses_ = np.zeros(0)
             return
-        held_out, taught = None, everything
-        if self._held_out_count(problem.values.size) > 0:
-            first, second = problem.split(float(self.validation), key=key)
-            if first.values.any():
-                held_out, taught = WeightedCompletion.of(second), WeightedCompletion.of(first)
+        taught_units, taught, held_out = units, everything, None
+        if self._held_out_count(known.values.size) > 0:
+            first, second = known.split(float(self.validation), key=key)
+            first_units, first_problem = self._standardised(np.where(first.mask, rows, np.nan))
+            if first_problem.values.any():
+                taught_units, taught = first_units, first_problem
+                held_out = _in_units(first_units, np.where(second.mask, rows, np.nan))
         longest = LONGEST * first_time(taught) if self.max_time is None else float(self.max_time)
         trained = train(
             taught,
@@ -171,12 +174,18 @@ class DeepMatrixFactorization(OneToOneFeatureMixin, TransformerMixin, BaseEstima
             tolerance=float(self.tolerance),
             patience=float(self.patience),
         )
-        refits = held_out is not None and self.refit
-        learnt = train_until(everything, factors, trained.time) if refits else trained.factors
-        self.factors_, self.time_ = learnt, trained.time
+        self.units_, self.factors_, self.time_ = taught_units, trained.factors, trained.time
+        if held_out is not None and self.refit:
+            self.units_ = units
+            self.factors_ = train_until(everything, factors, trained.time)
         self.ridge_ = trained.loss if self.ridge is None else float(self.ridge)
         self.times_, self.train_losses_ = trained.times, trained.train_losses
         self.held_out_losses_ = trained.held_out_losses
+
+    def _standardised(self, rows: Rows) -> tuple[Units, WeightedCompletion]:
+        """Units of the known entries, and what is to be learnt of them in these."""
+        units = Units.of(rows, self.standardise)
+        return units, _in_units(units, rows)
 
     def _held_out_count(self, known: int) -> int:
         count = round(self.validation * known)
@@ -224,3 +233,8 @@ class DeepMatrixFactorization(OneToOneFeatureMixin, TransformerMixin, BaseEstima
         tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _in_units(units: Units, rows: Rows) -> WeightedCompletion:
+    """The known entries in standard units."""
+    return WeightedCompletion((~np.isnan(rows)).astype(float), units.standardise(rows))

@@ -25,6 +25,14 @@ class AbstractProblem(eqx.Module):
         return jax.grad(self.loss)(product)
 
 
+def check_product(problem: AbstractProblem, product: Array) -> None:
+    """Refuse a matrix that does not have the shape of a problem."""
+    if product.shape != problem.shape:
+        raise ValueError(
+            f"Argument `product` must have shape {problem.shape}, but it has {product.shape}."
+        )
+
+
 @final
 class MatrixCompletion(AbstractProblem):
     """Observed entries of a matrix, with the mean of squares as loss.
@@ -106,10 +114,7 @@ class MatrixCompletion(AbstractProblem):
         Raises:
             ValueError: `product` does not have the problem's shape.
         """
-        if product.shape != self.shape:
-            raise ValueError(
-                f"Argument `product` must have shape {self.shape}, but it has {product.shape}."
-            )
+        check_product(self, product)
         return jnp.mean((product[self.rows, self.cols] - self.values) ** 2)
 
     @property

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
-from flowkit.problems.completion import AbstractProblem
+from flowkit.problems.completion import AbstractProblem, check_product
 from flowkit.problems.counts import check_count
 from flowkit.problems.sensing import MatrixSensing
 
@@ -97,24 +97,12 @@ class GaussianSensing(AbstractProblem):
         """
         product = self._checked(product)
 
-        @jax.checkpoint
+        @jax.checkpoint  # the gradient draws once: compiled, it leaves out the first pass
         def add(total: Scalar, i: Array) -> tuple[Scalar, None]:
             _, squares = self._residuals(self._draw(i), i, product)
             return total + squares, None
 
         return lax.scan(add, jnp.zeros((), product.dtype), self._blocks)[0]
-
-    def gradient(self, product: Float[Array, "out in"]) -> Float[Array, "out in"]:
-        """2/m sum_k (<A_k, W> - value_k) A_k, each block drawn once."""
-        given, product = product.dtype, self._checked(product)
-
-        def add(total: Array, i: Array) -> tuple[Array, None]:
-            draws = self._draw(i)
-            weighted, _ = self._residuals(draws, i, product)
-            return total + 2 * weighted @ draws, None
-
-        flat = lax.scan(add, jnp.zeros(product.size, product.dtype), self._blocks)[0]
-        return flat.reshape(product.shape).astype(given)
 
     def stored(self) -> MatrixSensing:
         """The same problem with its measurements in memory."""
@@ -145,8 +133,5 @@ class GaussianSensing(AbstractProblem):
 
     def _checked(self, product: Array) -> Array:
         """The product, in the precision of the measurements: another one draws other numbers."""
-        if product.shape != self.shape:
-            raise ValueError(
-                f"Argument `product` must have shape {self.shape}, but it has {product.shape}."
-            )
+        check_product(self, product)
         return product.astype(self.values.dtype)

@@ -9,7 +9,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
-from flowkit.problems.completion import AbstractProblem
+from flowkit.problems.completion import AbstractProblem, check_product
 from flowkit.problems.counts import check_count
 
 
@@ -130,10 +130,7 @@ class MatrixSensing(AbstractProblem):
         Raises:
             ValueError: `product` does not have the problem's shape.
         """
-        if product.shape != self.shape:
-            raise ValueError(
-                f"Argument `product` must have shape {self.shape}, but it has {product.shape}."
-            )
+        check_product(self, product)
         measured = jnp.einsum("kij,ij->k", self.measurements, product)
         return jnp.mean((measured - self.values) ** 2)
 

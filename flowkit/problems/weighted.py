@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Scalar
 
-from flowkit.problems.completion import AbstractProblem, MatrixCompletion
+from flowkit.problems.completion import AbstractProblem, MatrixCompletion, check_product
 
 
 @final
@@ -81,8 +81,5 @@ class WeightedCompletion(AbstractProblem):
         Raises:
             ValueError: `product` does not have the problem's shape.
         """
-        if product.shape != self.shape:
-            raise ValueError(
-                f"Argument `product` must have shape {self.shape}, but it has {product.shape}."
-            )
+        check_product(self, product)
         return jnp.sum(self.weights * (product - self.values) ** 2)

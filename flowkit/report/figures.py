@@ -1,7 +1,10 @@
 """Charts drawn with Matplotlib, to PNG."""
 
 import io
+import itertools
+from collections.abc import Mapping, Sequence
 from functools import singledispatch
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,16 +15,21 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import Affine2D, ScaledTranslation
 
-from flowkit.claim import Chart, Curves, Heatmaps
+from flowkit.claim import Chart, Curves, Dots, Heatmaps, Panels, Pictures
 
-INK, GRID = "#222222", "#dddddd"
+INK, SOFT_INK, GRID = "#222222", "#777777", "#dddddd"
 # Okabe and Ito's palette: told apart with any colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 MARKS = "osD^v*"
+DASHES = ("--", ":", "-.")  # of lines to compare with
 DOTS_PER_INCH = 130
-FEW_DECADES = 3
+FEW_DECADES, FEW_DECADES_IN_PANELS = 3, 1
 WIDTH, WIDTH_WITH_BARS = 7.0, 8.4  # inches; the legend stands beside bars
+PANEL_WIDTH, PANEL_HEIGHT = 3.6, 2.9  # inches
+LEGEND_COLUMNS = (2, 3, 5)  # where as many panels stand side by side
 POINTS_PER_INCH = 72
+ROW_HEIGHT, PICTURE_WIDTH = 0.36, 3.0  # inches
+UNKNOWN = 0.93  # the grey of what nobody knows
 BAR_DISTANCE = 6.0  # points between the bars of two lines at one place
 
 
@@ -29,7 +37,8 @@ BAR_DISTANCE = 6.0  # points between the bars of two lines at one place
 def draw(chart: Chart) -> bytes:
     """Draw a chart and return it as a PNG image."""
     raise ValueError(
-        f"Argument `chart` must be Curves or Heatmaps, but it is a `{type(chart).__name__}`."
+        f"Argument `chart` must be Curves, Panels, Heatmaps, Dots or Pictures, but it is a "
+        f"`{type(chart).__name__}`."
     )
 
 
@@ -38,11 +47,65 @@ def _draw_curves(chart: Curves) -> bytes:
     width = WIDTH_WITH_BARS if chart.intervals else WIDTH
     figure = Figure(figsize=(width, 4.2), layout="constrained")
     axes = figure.subplots()
-    for (label, (xs, ys)), colour in zip(chart.lines.items(), COLOURS, strict=False):
+    _draw_on(axes, chart, _styles((chart,)), FEW_DECADES)
+    _draw_legend(axes, chart)
+    return _png(figure)
+
+
+@draw.register
+def _draw_panels(chart: Panels) -> bytes:
+    rows = -(-len(chart.panels) // chart.columns)
+    size = (PANEL_WIDTH * chart.columns, PANEL_HEIGHT * rows + 0.8)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(rows, chart.columns, squeeze=False).ravel()
+    styles = _styles(chart.panels)
+    handles = {}
+    for axes, panel in zip(grid, chart.panels, strict=False):
+        _draw_on(axes, panel, styles, FEW_DECADES_IN_PANELS)
+        handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    for axes in grid[len(chart.panels) :]:
+        axes.set_axis_off()
+    figure.suptitle(chart.title, fontsize=11, color=INK)
+    references = {label for panel in chart.panels for label in panel.references}
+    labels = sorted(handles, key=lambda label: label in references)  # those last
+    figure.legend(
+        [handles[label] for label in labels],
+        labels,
+        loc="outside lower center",
+        ncols=min(len(handles), LEGEND_COLUMNS[min(chart.columns, 3) - 1]),
+        frameon=False,
+        fontsize=9,
+    )
+    return _png(figure)
+
+
+class _Style(NamedTuple):
+    colour: str
+    dashes: str
+    width: float
+
+
+def _styles(charts: Sequence[Curves]) -> dict[str, _Style]:
+    """How the line of each label is drawn: grey and dashed where it is to compare with."""
+    labels = dict.fromkeys(label for chart in charts for label in chart.lines)
+    references = {label for chart in charts for label in chart.references}
+    colours, dashes = itertools.cycle(COLOURS), itertools.cycle(DASHES)
+    return {
+        label: _Style(SOFT_INK, next(dashes), 1.2)
+        if label in references
+        else _Style(next(colours), "-", 1.8)
+        for label in labels
+    }
+
+
+def _draw_on(axes: Axes, chart: Curves, styles: Mapping[str, _Style], few_decades: int) -> None:
+    """Everything but the legend."""
+    for label, (xs, ys) in chart.lines.items():
+        colour, dashes, width = styles[label]
         if label in chart.intervals:
             _draw_line_with_bars(axes, chart, label, colour)
         else:
-            axes.plot(xs, ys, label=label, color=colour, linewidth=1.8)
+            axes.plot(xs, ys, dashes, label=label, color=colour, linewidth=width)
     for (label, (xs, ys)), mark, colour in zip(
         chart.points.items(), MARKS, _point_colours(chart), strict=False
     ):
@@ -52,7 +115,7 @@ def _draw_curves(chart: Curves) -> bytes:
     axes.set_ylim(bottom=chart.least_y)
     for axis, logarithmic in ((axes.xaxis, chart.log_x), (axes.yaxis, chart.log_y)):
         if logarithmic:
-            _label_logarithmic(axis)
+            _label_logarithmic(axis, few_decades)
     if chart.integer_x:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.xaxis.set_inverted(chart.reverse_x)
@@ -61,8 +124,6 @@ def _draw_curves(chart: Curves) -> bytes:
     axes.set_ylabel(chart.y_label)
     axes.grid(visible=True, color=GRID, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    _draw_legend(axes, chart)
-    return _png(figure)
 
 
 def _draw_line_with_bars(axes: Axes, chart: Curves, label: str, colour: str) -> None:
@@ -123,10 +184,52 @@ def _draw_heatmaps(chart: Heatmaps) -> bytes:
     return _png(figure)
 
 
-def _label_logarithmic(axis: Axis) -> None:
+@draw.register
+def _draw_dots(chart: Dots) -> bytes:
+    size = (WIDTH_WITH_BARS, 1.3 + ROW_HEIGHT * len(chart.groups))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    for row, (label, values) in enumerate(chart.groups.items()):
+        colour = COLOURS[0] if label in chart.emphasised else SOFT_INK
+        axes.plot(values, np.full(len(values), row), "o", color=colour, markersize=5, alpha=0.6)
+        axes.plot(np.mean(values), row, "|", color=colour, markersize=17, markeredgewidth=2.4)
+    axes.set_xscale("log" if chart.log_x else "linear")
+    if chart.log_x:
+        _label_logarithmic(axes.xaxis, FEW_DECADES)
+    axes.set_yticks(range(len(chart.groups)), list(chart.groups))
+    for tick, label in zip(axes.get_yticklabels(), chart.groups, strict=True):
+        tick.set_fontweight("bold" if label in chart.emphasised else "normal")
+    axes.set_ylim(len(chart.groups) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.set_title(chart.title, loc="left", fontsize=11, color=INK)
+    axes.set_xlabel(chart.x_label)
+    axes.grid(visible=True, axis="x", color=GRID, linewidth=0.6)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    return _png(figure)
+
+
+@draw.register
+def _draw_pictures(chart: Pictures) -> bytes:
+    rows = -(-len(chart.images) // chart.columns)
+    height, width = next(iter(chart.images.values())).shape[:2]
+    picture_height = PICTURE_WIDTH * height / width + 0.3
+    size = (PICTURE_WIDTH * chart.columns, picture_height * rows + 0.4)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(rows, chart.columns, squeeze=False).ravel()
+    for axes, (label, image) in zip(grid, chart.images.items(), strict=False):
+        shown = np.where(np.isnan(image), UNKNOWN, np.clip(image, 0.0, 1.0))
+        axes.imshow(shown, cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
+        axes.set_title(label, fontsize=10, color=INK)
+    for axes in grid:
+        axes.set_axis_off()
+    figure.suptitle(chart.title, fontsize=11, color=INK)
+    return _png(figure)
+
+
+def _label_logarithmic(axis: Axis, few_decades: int) -> None:
     """Readable labels for a logarithmic axis: in steps 1-2-5 where it spans few decades."""
     low, high = sorted(axis.get_view_interval())
-    if high / low < 10**FEW_DECADES:
+    if high / low < 10**few_decades:
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.set_minor_formatter(NullFormatter())

@@ -1,61 +1,103 @@
-"""The studies by name."""
+"""The studies by name. A study's module is loaded when it is asked for."""
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from rich.progress import Progress as Bar
 
-from flowkit.studies import cifar, digits, small
-from flowkit.studies.classification import Grams
-from flowkit.studies.study import Settings, Study
+from flowkit.studies.study import Study
+from flowkit.studies.work import Work
 
 
 @dataclass(frozen=True)
 class Reproducible:
-    """A study that can be run.
+    """A study that can be run; `STUDY` of its module.
 
     Attributes:
-        run: Runs it, with a CIFAR-10 folder where it needs one.
-        settings: Its size as published.
-        quick: A size for a first look; its numbers are not the published ones.
-        needs_data: Whether it needs a CIFAR-10 folder.
+        run: Runs it, from settings and `Work`.
+        settings: Its size as published, a frozen dataclass, see `flowkit.studies.settings`.
+        quick: A size for a first look, of the same class.
+        data: What it needs of the user's, such as "a CIFAR-10 folder"; None if nothing.
     """
 
-    run: Callable[..., Study]
-    settings: Settings
-    quick: Settings
-    needs_data: bool
+    run: Callable[[Any, Work], Study]
+    settings: Any
+    quick: Any
+    data: str | None = None
+
+
+class Listed(NamedTuple):
+    """A line of the list of studies, and the module that holds the study."""
+
+    summary: str
+    module: str
 
 
 STUDIES = {
-    "cntk-digits": Reproducible(digits.cntk_digits, digits.SETTINGS, digits.QUICK, False),  # noqa: FBT003
-    "cntk-cifar": Reproducible(cifar.cntk_cifar, cifar.SETTINGS, cifar.QUICK, True),  # noqa: FBT003
-    "cntk-small": Reproducible(small.cntk_small, small.SETTINGS, small.QUICK, True),  # noqa: FBT003
+    "depth-vs-nuclear": Listed(
+        "completion at depths 2 to 4 beside the least nuclear norm",
+        "factorization.depth_vs_nuclear",
+    ),
+    "singular-values": Listed(
+        "singular values and alignment along training, depths 1 to 3",
+        "factorization.singular_values",
+    ),
+    "sensing": Listed("the same from Gaussian measurements", "factorization.sensing"),
+    "norms-diverge": Listed(
+        "a completion whose every norm diverges (Razin, Cohen)", "factorization.norms_diverge"
+    ),
+    "greedy-rank": Listed(
+        "a completion of low rank and large norm (Li, Luo, Lyu)", "factorization.greedy_rank"
+    ),
+    "incremental": Listed(
+        "modes learnt in turn, and from which starts (Gissin et al.)", "factorization.incremental"
+    ),
+    "saturation": Listed("depth starves the weaker of two modes", "factorization.saturation"),
+    "cntk-digits": Listed("exact kernels on scikit-learn's digits", "digits"),
+    "cntk-cifar": Listed("CNTK on CIFAR-10 by depth and read-out", "cifar"),
+    "cntk-small": Listed("CNTK on small parts of CIFAR-10", "small"),
+    "temperatures": Listed("imputers on real temperatures, paired over splits", "temperatures"),
+    "movielens": Listed("ratings, from the user's own copy of MovieLens 100K", "movielens"),
 }
 
 
-def settings_of(name: str, *, quick: bool = False) -> Settings:
+def study_of(name: str) -> Reproducible:
+    """A study by its name.
+
+    Raises:
+        ValueError: `name` is not in `STUDIES`.
+    """
+    if name not in STUDIES:
+        raise ValueError(
+            f"Argument `name` must be one of {', '.join(STUDIES)}, but it is {name!r}."
+        )
+    return importlib.import_module(f"flowkit.studies.{STUDIES[name].module}").STUDY
+
+
+def settings_of(name: str, *, quick: bool = False) -> Any:
     """The size of a study as published, or a small one for a first look.
 
     Raises:
         ValueError: `name` is not in `STUDIES`.
     """
-    study = _find(name)
+    study = study_of(name)
     return study.quick if quick else study.settings
 
 
 def run_study(
-    name: str, settings: Settings, *, out: Path, data: Path | None = None, bar: Bar | None = None
+    name: str, settings: Any, *, out: Path, data: Path | None = None, bar: Bar | None = None
 ) -> Study:
     """Run a study, or go on with it, and write what it finds.
 
     Args:
         name: A key of `STUDIES`.
-        settings: Its size.
-        out: A folder; gets `results.json`, `figure.png` and the Gram matrices under `grams`.
-        data: A CIFAR-10 folder in either original format, for the studies that need one.
-        bar: Shows how far the Gram matrices are.
+        settings: Its size, of the class that `settings_of` gives.
+        out: A folder; gets `results.json`, `figure.png`, and what is needed to go on.
+        data: A file or folder of the user's, for the studies that need one.
+        bar: Shows how far the study is.
 
     Returns:
         The study.
@@ -64,19 +106,10 @@ def run_study(
         ValueError: `name` is unknown, `data` is missing where it is needed or given where it is
             not, or the study refuses a setting.
     """
-    study = _find(name)
-    if study.needs_data != (data is not None):
-        must = "be a CIFAR-10 folder" if study.needs_data else "be left out"
+    study = study_of(name)
+    if (study.data is None) != (data is None):
+        must = f"be {study.data}" if study.data else "be left out"
         raise ValueError(f"Argument `data` must {must} for {name}, but it is `{data}`.")
-    grams = Grams(out / "grams", bar or Bar(disable=True))
-    found = study.run(settings, grams, *(() if data is None else (data,)))
+    found = study.run(settings, Work(out, bar or Bar(disable=True), data))
     found.write(out)
     return found
-
-
-def _find(name: str) -> Reproducible:
-    if name not in STUDIES:
-        raise ValueError(
-            f"Argument `name` must be one of {', '.join(STUDIES)}, but it is {name!r}."
-        )
-    return STUDIES[name]

@@ -8,17 +8,16 @@ from jaxtyping import Float, Int
 from flowkit.claim import Curves
 from flowkit.datasets import cifar10
 from flowkit.studies.accuracy import accuracy_row
+from flowkit.studies.catalogue import Reproducible
 from flowkit.studies.classification import NAMES, Data, Grams, cntk, regression_hits
+from flowkit.studies.images import ImageSettings
 from flowkit.studies.published import CNTK_CIFAR, FIRST_TRAIN, FULL_TEST
-from flowkit.studies.study import Settings, Study
-
-SETTINGS = Settings(depths=(3, 4, 6, 11, 21), train=(FIRST_TRAIN,))
-QUICK = Settings(depths=(3,), train=(40,), test=40, shrink=4)
+from flowkit.studies.study import Study
 
 Images = Float[np.ndarray, "n height width channels"]
 
 
-def cntk_cifar(settings: Settings, grams: Grams, folder: Path) -> Study:
+def cntk_cifar(settings: ImageSettings, grams: Grams, folder: Path) -> Study:
     """CNTK-V and CNTK-GAP regression on the first images of CIFAR-10, as published.
 
     Labels are -0.1 + e_c, images are standardised per channel over all training images, and there
@@ -61,7 +60,7 @@ def cntk_cifar(settings: Settings, grams: Grams, folder: Path) -> Study:
     )
 
 
-def first_images(settings: Settings, folder: Path) -> Data:
+def first_images(settings: ImageSettings, folder: Path) -> Data:
     """The first training and test images of a folder, standardised, shrunk if asked for."""
     images, labels = cifar10(folder, dtype=settings.dtype)
     train = _counted("train", settings.only_train, len(labels))
@@ -69,7 +68,7 @@ def first_images(settings: Settings, folder: Path) -> Data:
     return Data(shrunk(images[:train], settings.shrink), labels[:train], test_images, test_labels)
 
 
-def test_set(settings: Settings, folder: Path) -> tuple[Images, Int[np.ndarray, " n"]]:
+def test_set(settings: ImageSettings, folder: Path) -> tuple[Images, Int[np.ndarray, " n"]]:
     """The first test images of a folder and their labels."""
     images, labels = cifar10(folder, train=False, dtype=settings.dtype)
     test = _counted("test", settings.test or len(labels), len(labels))
@@ -98,7 +97,7 @@ def _counted(name: str, wanted: int, there: int) -> int:
 
 
 def _row(
-    readout: str, depth: int, measured: dict[str, float], settings: Settings, test: int
+    readout: str, depth: int, measured: dict[str, float], settings: ImageSettings, test: int
 ) -> dict:
     train = settings.only_train
     table = CNTK_CIFAR.get((readout, depth), {})
@@ -116,7 +115,7 @@ def _row(
     }
 
 
-def _chart(settings: Settings, rows: list[dict], train: int, test: int) -> Curves:
+def _chart(settings: ImageSettings, rows: list[dict], train: int, test: int) -> Curves:
     lines, intervals, points = {}, {}, {}
     for name in NAMES.values():
         own = [row for row in rows if row["kernel"] == name]
@@ -140,3 +139,11 @@ def _chart(settings: Settings, rows: list[dict], train: int, test: int) -> Curve
         caption="Bars: 95 % binomial intervals. Published: for as many training images, or for the "
         "first 2,000.",
     )
+
+
+STUDY = Reproducible(
+    run=lambda settings, work: cntk_cifar(settings, Grams.beside(work), work.data),
+    settings=ImageSettings(depths=(3, 4, 6, 11, 21), train=(FIRST_TRAIN,)),
+    quick=ImageSettings(depths=(3,), train=(40,), test=40, shrink=4),
+    data="a CIFAR-10 folder",
+)

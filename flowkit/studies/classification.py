@@ -18,6 +18,7 @@ from flowkit.kernels import AbstractKernel, Convolutional
 from flowkit.regression import CholeskyRegression, KernelRegression, fit
 from flowkit.studies.accuracy import Hits, hits_of
 from flowkit.studies.matrices import kept_gram
+from flowkit.studies.work import Work
 
 CLASSES = 10
 LABEL_OFFSET = -0.1  # targets are e_c - 0.1, as published
@@ -56,6 +57,11 @@ class Grams:
 
     folder: Path
     bar: Bar
+
+    @classmethod
+    def beside(cls, work: Work) -> "Grams":
+        """Those of a study, in its folder."""
+        return cls(work.out / "grams", work.bar)
 
     def of(self, name: str, kernel: AbstractKernel, data: Data) -> tuple[Gram, TestGram]:
         """The kernel among the training images, and of test images with training images."""

@@ -12,6 +12,7 @@ from flowkit.kernels import AbstractKernel
 from flowkit.studies.accuracy import Hits, accuracy_row, gain, standard_error
 from flowkit.studies.classification import NAMES, Data, cntk, rbf_hits, regression_hits
 from flowkit.studies.curve_charts import CurveRow, curve_chart
+from flowkit.studies.images import ImageSettings
 from flowkit.studies.kernel_accuracy import (
     ACCURACY,
     Accuracies,
@@ -25,7 +26,7 @@ from flowkit.studies.kernel_accuracy import (
 )
 from flowkit.studies.published import CNTK_CIFAR, FULL_TEST, FULL_TRAIN, SMALL_CIFAR, SMALL_DEPTH
 from flowkit.studies.reading import CIFAR, Images, check_sizes
-from flowkit.studies.study import Settings, Study
+from flowkit.studies.study import Study
 
 REFERENCE = "RBF ridge"
 LARGEST_REFERENCE = 2_000  # training images that the baseline is tuned on; beyond, minutes
@@ -226,7 +227,7 @@ def _study(
     return Study(
         name="kernel",
         title=f"{name}: kernel regression, {test:,} test images",
-        settings=Settings(
+        settings=ImageSettings(
             tuple(kernels), sizes, test, seed=seed, float32=data.images.dtype == np.float32
         ),
         rows=tuple(map(dataclasses.asdict, rows)),

@@ -7,6 +7,7 @@ from flowkit.claim import Curves
 from flowkit.datasets import digits, split
 from flowkit.kernels import FullyConnected
 from flowkit.studies.accuracy import Hits, accuracy_row, gain
+from flowkit.studies.catalogue import Reproducible
 from flowkit.studies.classification import (
     NAMES,
     Data,
@@ -16,16 +17,15 @@ from flowkit.studies.classification import (
     rbf_hits,
     regression_hits,
 )
-from flowkit.studies.study import Settings, Study
+from flowkit.studies.images import ImageSettings
+from flowkit.studies.study import Study
 
 REFERENCE, LINEAR, FULLY_CONNECTED = "RBF ridge, tuned", "linear ridge, tuned", "FC-NTK"
-SETTINGS = Settings(depths=(3, 5), train=(300,), test=300)
-QUICK = Settings(depths=(3,), train=(60,), test=60)
 
 _Found = dict[tuple[str, int | None], Hits]
 
 
-def cntk_digits(settings: Settings, grams: Grams) -> Study:
+def cntk_digits(settings: ImageSettings, grams: Grams) -> Study:
     """CNTK-V, CNTK-GAP and FC-NTK regression on digits, against tuned RBF and linear ridge.
 
     Args:
@@ -66,7 +66,7 @@ def cntk_digits(settings: Settings, grams: Grams) -> Study:
     )
 
 
-def _data(settings: Settings) -> Data:
+def _data(settings: ImageSettings) -> Data:
     images, labels = digits()
     images = images.astype(settings.dtype)
     test = settings.test or len(labels) - settings.only_train
@@ -86,7 +86,7 @@ def _row(method: str, depth: int | None, hits: Hits, found: _Found) -> dict:
     }
 
 
-def _chart(settings: Settings, found: _Found, train: int, test: int) -> Curves:
+def _chart(settings: ImageSettings, found: _Found, train: int, test: int) -> Curves:
     depths = list(settings.depths)
     lines, intervals = {}, {}
     for method in (*NAMES.values(), FULLY_CONNECTED):
@@ -106,3 +106,10 @@ def _chart(settings: Settings, found: _Found, train: int, test: int) -> Curves:
         caption="Bars: 95 % binomial intervals. The same test images for all: differences are "
         "known better than the bars suggest.",
     )
+
+
+STUDY = Reproducible(
+    run=lambda settings, work: cntk_digits(settings, Grams.beside(work)),
+    settings=ImageSettings(depths=(3, 5), train=(300,), test=300),
+    quick=ImageSettings(depths=(3,), train=(60,), test=60),
+)

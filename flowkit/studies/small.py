@@ -9,18 +9,17 @@ from jaxtyping import Float, Int
 from flowkit.claim import Curves
 from flowkit.datasets import cifar10, equal_per_class
 from flowkit.studies.accuracy import mean_and_margin
+from flowkit.studies.catalogue import Reproducible
 from flowkit.studies.cifar import shrunk, test_set
 from flowkit.studies.classification import CLASSES, Data, Grams, cntk, regression_hits
+from flowkit.studies.images import ImageSettings
 from flowkit.studies.published import FULL_TEST, SMALL_CIFAR, SMALL_DEPTH
-from flowkit.studies.study import Settings, Study
-
-SETTINGS = Settings(depths=(SMALL_DEPTH,), train=tuple(SMALL_CIFAR), draws=20)
-QUICK = Settings(depths=(3,), train=(10, 20), test=40, draws=5, shrink=4)
+from flowkit.studies.study import Study
 
 _Accuracies = dict[tuple[int, int], Float[np.ndarray, " draws"]]
 
 
-def cntk_small(settings: Settings, grams: Grams, folder: Path) -> Study:
+def cntk_small(settings: ImageSettings, grams: Grams, folder: Path) -> Study:
     """CNTK-GAP regression on n random images, equally many of each class, averaged over draws.
 
     The smaller training sets of a draw are parts of its largest, whose Gram matrix serves all.
@@ -70,7 +69,7 @@ def cntk_small(settings: Settings, grams: Grams, folder: Path) -> Study:
     )
 
 
-def _check_sizes(settings: Settings) -> None:
+def _check_sizes(settings: ImageSettings) -> None:
     wrong = [train for train in settings.train if train % CLASSES]
     if wrong:
         raise ValueError(
@@ -82,7 +81,7 @@ def _check_sizes(settings: Settings) -> None:
 def _accuracies(
     depth: int,
     draw: int,
-    settings: Settings,
+    settings: ImageSettings,
     grams: Grams,
     training: tuple[Float[np.ndarray, "n 32 32 3"], Int[np.ndarray, " n"]],
     tests: tuple[Float[np.ndarray, "test height width 3"], Int[np.ndarray, " test"]],
@@ -102,7 +101,7 @@ def _accuracies(
 
 
 def _row(
-    depth: int, train: int, percent: Float[np.ndarray, " draws"], settings: Settings, test: int
+    depth: int, train: int, percent: Float[np.ndarray, " draws"], settings: ImageSettings, test: int
 ) -> dict:
     mean, margin = mean_and_margin(percent)
     known = SMALL_CIFAR.get(train) if depth == SMALL_DEPTH else None
@@ -120,7 +119,7 @@ def _row(
     }
 
 
-def _chart(rows: tuple[dict, ...], settings: Settings) -> Curves:
+def _chart(rows: tuple[dict, ...], settings: ImageSettings) -> Curves:
     lines, intervals = {}, {}
     for depth in settings.depths:
         own = [row for row in rows if row["depth"] == depth]
@@ -148,3 +147,11 @@ def _chart(rows: tuple[dict, ...], settings: Settings) -> Curves:
         log_x=True,
         caption="Bars: 95 % intervals of the mean over draws.",
     )
+
+
+STUDY = Reproducible(
+    run=lambda settings, work: cntk_small(settings, Grams.beside(work), work.data),
+    settings=ImageSettings(depths=(SMALL_DEPTH,), train=tuple(SMALL_CIFAR), draws=20),
+    quick=ImageSettings(depths=(3,), train=(10, 20), test=40, draws=5, shrink=4),
+    data="a CIFAR-10 folder",
+)

@@ -54,7 +54,10 @@ BAD = {
     "another break": ("1\t1\t3\t0\x0c2\t2\t3\t0", "must hold 4 fields .* but it holds 7"),
     "six stars": ("1\t1\t6\t0", "a rating from 1 to 5, but it is '6'"),
     "blanks for tabs": ("1 1 3 0", "must hold 4 fields separated by tabs, but it holds 1"),
-    "empty line": ("", "must hold 4 fields separated by tabs, but it holds 1"),
+    "blank line before another": (
+        "\n1\t1\t3\t0",
+        "must hold 4 fields separated by tabs, but it holds 1: ''",
+    ),
     "repeated": (
         "186\t302\t5\t1",
         "a pair that is new, but user 186 rated movie 302 in line 2 already",
@@ -69,11 +72,20 @@ def test_a_bad_line_is_refused_by_file_and_number(tmp_path, line, message):
         movielens(path)
 
 
+@pytest.mark.parametrize("end", ["", "\n", "\n\n", "\n\r\n", "\n \t\n"])
+def test_blank_lines_at_the_end_are_read_past(tmp_path, end):
+    path = tmp_path / "u.data"
+    path.write_bytes(("\n".join(LINES) + end).encode())
+    assert movielens(path).values.size == len(LINES)
+
+
 def test_missing_and_empty_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"there is no file `.*u\.data`"):
         movielens(tmp_path)
     with pytest.raises(ValueError, match="must hold at least one rating"):
         movielens(_write(tmp_path))
+    with pytest.raises(ValueError, match="must hold at least one rating"):
+        movielens(_write(tmp_path, "", " "))
 
 
 def test_synthetic_ratings_are_what_they_say(key):

@@ -1,0 +1,1 @@
+"""Studies of deep matrix factorization: what a small start and depth lead to."""

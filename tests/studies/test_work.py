@@ -1,0 +1,84 @@
+"""Parts of a study are kept, and computed again only where something they depend on changed."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+from rich.progress import Progress as Bar
+
+from flowkit.studies.work import PARTS, Work
+
+CASES = [{"depth": 2, "scale": 0.1}, {"depth": 3, "scale": 0.1}, {"depth": 3, "scale": 1e-3}]
+
+
+@pytest.fixture
+def calls():
+    return []
+
+
+@pytest.fixture
+def solve(calls):
+    def product(depth, scale):
+        calls.append((depth, scale))
+        return {"product": depth * scale, "values": [depth, scale]}
+
+    return product
+
+
+def _work(folder):
+    return Work(folder, Bar(disable=True))
+
+
+def test_what_is_kept_is_not_computed_again_and_is_the_same_to_the_last_bit(tmp_path, solve, calls):
+    first = _work(tmp_path).parts("flow", solve, CASES[:2], version=1)
+    again = _work(tmp_path).parts("flow", solve, CASES[::-1], version=1)
+    assert calls == [(2, 0.1), (3, 0.1), (3, 1e-3)]
+    assert again[::-1][:2] == first
+    assert first[1]["product"] == 3 * 0.1
+
+
+def test_another_version_name_or_case_is_another_part(tmp_path, solve, calls):
+    for name, version in (("flow", 1), ("flow", 2), ("descent", 1), ("flow", 1)):
+        _work(tmp_path).parts(name, solve, CASES[:1], version=version)
+    assert len(calls) == 3
+
+
+def test_a_file_of_another_part_is_not_believed(tmp_path, solve, calls):
+    _work(tmp_path).parts("flow", solve, CASES[:1], version=1)
+    (path,) = (tmp_path / PARTS).iterdir()
+    kept = json.loads(path.read_text())
+    path.write_text(json.dumps(kept | {"case": CASES[1]}))
+    assert _work(tmp_path).parts("flow", solve, CASES[:1], version=1)[0]["product"] == 0.2
+    assert len(calls) == 2
+
+
+def test_numbers_that_are_not_finite_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        _work(tmp_path).parts("flow", lambda **case: {"x": float("nan")}, CASES, version=1)
+    assert not list((tmp_path / PARTS).iterdir())
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from rich.progress import Progress as Bar
+from flowkit.studies.work import Work
+
+def solve(depth, scale):
+    if scale < 0.1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"product": depth * scale}
+
+cases = [{"depth": 2, "scale": 0.1}, {"depth": 3, "scale": 0.1}, {"depth": 3, "scale": 1e-3}]
+Work(Path(sys.argv[1]), Bar(disable=True)).parts("flow", solve, cases, version=1)
+"""
+
+
+def test_after_a_kill_only_what_is_missing_is_computed(tmp_path, solve, calls):
+    done = subprocess.run([sys.executable, "-c", KILLED, tmp_path], check=False)
+    assert done.returncode == -signal.SIGKILL
+    found = _work(tmp_path).parts("flow", solve, CASES, version=1)
+    assert [part["product"] for part in found] == [0.2, 3 * 0.1, 3e-3]
+    assert calls == [(3, 1e-3)]
