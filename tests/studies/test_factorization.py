@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flowkit.studies import run_study, settings_of
-from flowkit.studies.factorization import by_scale, incremental, optimizers, saturation
+from flowkit.studies.factorization import by_scale, incremental, optimizers, saturation, training
 from flowkit.studies.factorization.norms_diverge import lower_bound
 
 
@@ -52,10 +52,10 @@ def test_the_bound_of_the_entry():
 
 def test_training_is_read_between_saves():
     series = {"loss": np.array([1.0, 1e-4, 1e-6]), "error": np.array([3.0, 2.0, 1.0])}
-    found = optimizers._trained(series)
+    found = training.where_trained(series)
     assert found is not None
     assert found["error"] == pytest.approx(1.5)
-    assert optimizers._trained({"loss": np.array([1.0, 0.1])}) is None
+    assert training.where_trained({"loss": np.array([1.0, 0.1])}) is None
 
 
 def test_unknown_optimisers_are_refused():
