@@ -122,6 +122,17 @@ def test_a_constant_gradient_has_no_bias_from_the_first_moment_on(rule, path):
     np.testing.assert_allclose(final(linear, rule, 2.0), START - SLOPE * path(2.0), atol=1e-8)
 
 
+def test_normalised_descent_turns_nowhere_and_has_unit_speed():
+    """One squared size for all entries: the curve of gradient flow, at a speed of about one."""
+    rule = rules.Normalised(a=1e3, eps=1e-12)
+    end = final(well, rule, 0.5)
+    fall = np.log(np.asarray(end) / START) / CURVATURES
+    np.testing.assert_allclose(fall, fall[0], rtol=1e-6)
+    path = START[:, None] * np.exp(np.linspace(0, fall[0], 20001) * CURVATURES[:, None])
+    length = np.linalg.norm(np.diff(path, axis=1), axis=0).sum()
+    assert abs(length - 0.5) < 2e-3
+
+
 @pytest.mark.parametrize("rule", [rules.Adam(3.0, 0.8, EPS), rules.RMSProp(0.8, EPS)])
 def test_the_first_rate_is_finite_where_the_bias_is_corrected_by_zero(rule):
     field = fk.ModelFlow(well, rule=rule)

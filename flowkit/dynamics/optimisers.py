@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, PyTree
 
 from flowkit import rules
+from flowkit.rules.base import scalar_zero, squared_size
 from flowkit.trajectory import FLOW_TIME
 
 
@@ -93,6 +94,31 @@ def _(rule: rules.Adam, learning_rate: float) -> optax.GradientTransformation:
 def _(rule: rules.RMSProp, learning_rate: float) -> optax.GradientTransformation:
     decay = float(np.exp(-learning_rate * float(rule.a)))
     return optax.scale_by_rms(decay, float(rule.eps), bias_correction=True)
+
+
+class NormalisedState(NamedTuple):
+    """The average of squared sizes of the gradient and the weight of what is averaged."""
+
+    total: Array
+    weight: Array
+
+
+@_direction.register
+def _(rule: rules.Normalised, learning_rate: float) -> optax.GradientTransformation:
+    decay, eps = float(np.exp(-learning_rate * float(rule.a))), float(rule.eps)
+
+    def init(params: PyTree) -> NormalisedState:
+        nothing = scalar_zero(params)
+        return NormalisedState(nothing, nothing)
+
+    def update(updates: PyTree, state: Any, params: PyTree | None = None):
+        total = decay * state.total + (1 - decay) * squared_size(updates)
+        weight = decay * state.weight + (1 - decay)
+        size = jnp.sqrt(total / weight + eps)
+        direction = jax.tree.map(lambda g: g / size.astype(g.dtype), updates)
+        return direction, NormalisedState(total, weight)
+
+    return optax.GradientTransformation(init, update)
 
 
 @_direction.register

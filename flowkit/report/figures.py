@@ -89,13 +89,17 @@ def _styles(charts: Sequence[Curves]) -> dict[str, _Style]:
     """How the line of each label is drawn: grey and dashed where it is to compare with."""
     labels = dict.fromkeys(label for chart in charts for label in chart.lines)
     references = {label for chart in charts for label in chart.references}
-    colours, dashes = itertools.cycle(COLOURS), itertools.cycle(DASHES)
-    return {
-        label: _Style(SOFT_INK, next(dashes), 1.2)
-        if label in references
-        else _Style(next(colours), "-", 1.8)
-        for label in labels
-    }
+    dashes = itertools.cycle(DASHES)
+    # The palette again, dashed, where there are more lines than colours.
+    plain = itertools.cycle(itertools.product(("-", "--"), COLOURS))
+    styles = {}
+    for label in labels:
+        if label in references:
+            styles[label] = _Style(SOFT_INK, next(dashes), 1.2)
+        else:
+            dash, colour = next(plain)
+            styles[label] = _Style(colour, dash, 1.8)
+    return styles
 
 
 def _draw_on(axes: Axes, chart: Curves, styles: Mapping[str, _Style], few_decades: int) -> None:

@@ -3,6 +3,7 @@
 from flowkit.rules.adaptive import (
     AdaGrad as AdaGrad,
     Adam as Adam,
+    Normalised as Normalised,
     RMSProp as RMSProp,
     Sign as Sign,
 )

@@ -15,6 +15,8 @@ from flowkit.rules.base import (
     check_positive,
     number,
     scalar_zero,
+    squared_size,
+    times,
     zeros,
 )
 from flowkit.trajectory import FLOW_TIME
@@ -99,6 +101,45 @@ class RMSProp(AbstractRule):
         square = jax.tree.map(jnp.square, f)
         step = _normalised(f, _average(second, square), self.eps)
         return (step, _average_rate(self.a, second, square))
+
+
+@final
+class Normalised(AbstractRule):
+    """The gradient over its size: dy/dt = f / sqrt(v + eps), with the average v of |f|^2.
+
+    One number v for all entries, bias-corrected as in `Adam`: the direction is that of gradient
+    flow, and so is the curve as eps falls or the average forgets at once; the speed is about one.
+
+    `dynamics.optimiser` gives the descent, with decay exp(-a h) a step, at flow time k h. Weight
+    decay is decoupled.
+
+    Attributes:
+        a: Rate at which the average of squared sizes forgets, per unit of flow time.
+        eps: What is added under the root, positive.
+
+    Source:
+        The descent of the experiments in arXiv:1905.13655, whose code calls it a global RMSProp.
+        Checked by tests/dynamics/test_orders.py.
+    """
+
+    a: Float[Array, ""] = eqx.field(default=DECAY_RATES[1], converter=number)
+    eps: Float[Array, ""] = eqx.field(default=SMALLEST, converter=number)
+    clock: ClassVar[str] = FLOW_TIME
+    decoupled: ClassVar[bool] = True
+    corrected: ClassVar[bool] = False
+
+    def __check_init__(self):
+        check_positive(a=self.a, eps=self.eps)
+
+    def start(self, force: Force, y0: PyTree, learning_rate: Scalar | None) -> State:
+        return (y0, _no_average(scalar_zero(y0)))
+
+    def rate(self, force: Force, state: State, learning_rate: Scalar | None) -> State:
+        y, second = state
+        f = force(y)
+        square = squared_size(f)
+        size = jnp.sqrt(_average(second, square) + self.eps.astype(square.dtype))
+        return (times(1 / size, f), _average_rate(self.a, second, square))
 
 
 @final

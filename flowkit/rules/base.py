@@ -85,3 +85,8 @@ def scalar_zero(tree: PyTree) -> Scalar:
 def zeros(tree: PyTree) -> PyTree:
     """The tree with every entry zero."""
     return jax.tree.map(jnp.zeros_like, tree)
+
+
+def squared_size(tree: PyTree) -> Scalar:
+    """The sum of squares over all entries of all leaves."""
+    return sum((jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(tree)), scalar_zero(tree))

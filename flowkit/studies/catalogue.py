@@ -56,6 +56,9 @@ STUDIES = {
         "modes learnt in turn, and from which starts (Gissin et al.)", "factorization.incremental"
     ),
     "saturation": Listed("depth starves the weaker of two modes", "factorization.saturation"),
+    "optimizers": Listed(
+        "nine optimisers on one factorization, as descent and as flow", "factorization.optimizers"
+    ),
     "cntk-digits": Listed("exact kernels on scikit-learn's digits", "digits"),
     "cntk-cifar": Listed("CNTK on CIFAR-10 by depth and read-out", "cifar"),
     "cntk-small": Listed("CNTK on small parts of CIFAR-10", "small"),

@@ -53,6 +53,7 @@ SLOW = {
     "heavy ball": (rules.HeavyBall(1.5), 0, ROOTS**2, 1),
     "nesterov": (rules.Nesterov(), 0, ROOTS**2 / 16, 1),
     "rmsprop": (rules.RMSProp(1.0, EPS), 0, RATES[1:4] / 2, 1),
+    "normalised": (rules.Normalised(1.0, EPS), 0, RATES[1:4] / 2, 1),
     "adagrad": (rules.AdaGrad(EPS), 0, RATES[1:4] / 2, 1),
     "sign": (rules.Sign(0.5, 0.5, EPS), 0, RATES[1:4] / 2, 1),
 }

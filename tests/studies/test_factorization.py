@@ -1,0 +1,90 @@
+"""The studies of factorization at sizes of a few seconds: what they measure and refuse."""
+
+import json
+
+import numpy as np
+import pytest
+
+from flowkit.studies import run_study, settings_of
+from flowkit.studies.factorization import by_scale, incremental, optimizers, saturation, training
+from flowkit.studies.factorization.norms_diverge import lower_bound
+
+
+def _run(name, folder, **settings):
+    chosen = type(settings_of(name, quick=True))(**settings)
+    study = run_study(name, chosen, out=folder)
+    assert (folder / "figure.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((folder / "results.json").read_text())["study"] == name
+    return study
+
+
+def test_trained_pairs_lie_on_the_path_and_saturate(tmp_path):
+    study = _run("saturation", tmp_path, depths=(3,))
+    assert len(study.rows) == len(saturation.VALUES)
+    assert max(row["relative_error"] for row in study.rows) < 1e-6
+    assert all(comparison.within for comparison in study.comparisons)
+    assert any(c.published == 1.5625 and c.tolerance == 1e-6 for c in study.comparisons)
+
+
+def test_a_ratio_of_one_or_more_is_refused():
+    with pytest.raises(ValueError, match="`ratio` must be below 1"):
+        saturation.Settings(ratio=1.0)
+
+
+def test_critical_scales_by_hand():
+    """Depth 2: s / (S - s) grows as e^{2 S t}; the weak mode has a tenth at that time."""
+    start = incremental.critical_scale(2, 2.0)
+    odds = start / (2.0 - start)
+    learnt = np.log(9 / odds) / 4  # the strong mode, S = 2, has nine tenths
+    weak = start / (1 - start) * np.exp(2 * learnt)
+    assert weak / (1 + weak) == pytest.approx(0.1, rel=1e-6)
+
+
+def test_exponents_are_those_of_the_data():
+    gaps = incremental.GAPS
+    assert incremental.exponent(3, (2 * gaps**3).tolist()) == pytest.approx(3)
+    assert incremental.exponent(2, np.exp(-2 / gaps).tolist()) == pytest.approx(1)
+
+
+def test_the_bound_of_the_entry():
+    assert lower_bound(1e-4) == pytest.approx(68.7248, abs=1e-4)
+
+
+def test_training_is_read_between_saves():
+    series = {"loss": np.array([1.0, 1e-4, 1e-6]), "error": np.array([3.0, 2.0, 1.0])}
+    found = training.where_trained(series)
+    assert found is not None
+    assert found["error"] == pytest.approx(1.5)
+    assert training.where_trained({"loss": np.array([1.0, 0.1])}) is None
+
+
+def test_unknown_optimisers_are_refused():
+    with pytest.raises(ValueError, match="`optimisers` must hold names of gd, sgd"):
+        optimizers.Settings(optimisers=("gd", "newton"))
+
+
+def test_small_completion_beside_the_least_norm(tmp_path):
+    pytest.importorskip("cvxpy")
+    settings = {"depths": (2,), "scales": (1e-2,), "observed": (90,), "seeds": 1}
+    study = _run("depth-vs-nuclear", tmp_path, size=12, rank=1, **settings)
+    least, flow = study.rows
+    assert least["method"] == by_scale.NUCLEAR
+    assert flow["error"] < 1e-2
+    assert least["nuclear_norm"] <= flow["nuclear_norm"] * (1 + 1e-3)
+    assert study.comparisons == ()  # nothing is published of this size
+
+
+@pytest.mark.slow
+def test_optimisers_follow_their_flows(tmp_path):
+    settings = {"optimisers": ("gd", "normalised"), "seeds": 1, "size": 20, "rank": 2}
+    study = _run("optimizers", tmp_path, observed=200, scale=1e-2, **settings)
+    for row in study.rows:
+        assert row["trained"] == "1 / 1"
+        assert row["error"] == pytest.approx(row["flow"], rel=0.2)
+
+
+@pytest.mark.slow
+def test_greedy_rank_ends_between_the_norms(tmp_path):
+    pytest.importorskip("cvxpy")
+    study = _run("greedy-rank", tmp_path, depths=(2,), scales=(1e-1, 1e-4))
+    assert [row["nuclear_norm"] for row in study.rows] == pytest.approx([12.01, 12.84], abs=0.01)
