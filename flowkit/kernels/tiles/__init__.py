@@ -1,10 +1,13 @@
-"""Exact convolutional kernels on a CPU: offset tiles that stay in a core's cache at all depths.
+"""Exact convolutional kernels by offset tiles, each kept close to a processor through all depths.
 
 Each convolution moves both positions of a pair alike. Pairs of one offset p' - p thus make a
 problem of their own, of the size of one image, whose whole depth a core runs through within its
-cache; many images lie in the lanes of its vectors. `geometry` says which pairs a tile holds and
-`recursion` runs one tile; `activations` and `minimax` evaluate the duals; `planning`, `blocks` and
-`gram` put tiles together on all cores; `registration` says when that happens by itself.
+cache; many images lie in the lanes of its vectors. On a GPU a warp does, within its registers.
+
+`geometry` says which pairs a tile holds, `recursion` is a layer of a tile and all of it on a core,
+`warp` on a GPU; `activations` and `minimax` evaluate the duals. `blocks` and `device` are blocks of
+a Gram matrix on either; `planning`, `running` and `gram` put them together; `registration` and
+`eligibility` say when that happens by itself.
 
 Tiles are in the type of the images. In float32 the tile of offset zero, which holds vanishing
 angles where images are alike, is in float64.

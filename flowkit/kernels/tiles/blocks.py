@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar, NamedTuple, TypeVar, final
+from typing import Any, ClassVar, NamedTuple, TypeVar, final
 
 import equinox as eqx
 import jax
@@ -19,6 +19,7 @@ from flowkit.kernels.tiles.recursion import Grid, Images, Network, Sums
 Offsets = Int[Array, "offsets 2"]
 Batch = Float[Array, "_images height width channels"]
 Tree = TypeVar("Tree")
+Device = Any  # jax.Device, a variable in the eyes of type checkers
 
 
 class Chosen(NamedTuple):
@@ -56,7 +57,7 @@ class AbstractBlock(eqx.Module):
     grid: Grid
     offsets: Offsets
     dtype: DTypeLike = eqx.field(static=True)
-    device: jax.Device = eqx.field(static=True)
+    device: Device = eqx.field(static=True)
 
     def with_dtype(self, dtype: DTypeLike) -> "AbstractBlock":
         """The same with tiles of another type."""

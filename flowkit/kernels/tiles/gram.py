@@ -10,7 +10,7 @@ from flowkit.kernels.base import Grams
 from flowkit.kernels.checks import Kinds
 from flowkit.kernels.convolutional import Convolutional
 from flowkit.kernels.tiles.activations import tile_dual
-from flowkit.kernels.tiles.blocks import AbstractBlock, CoreBlock
+from flowkit.kernels.tiles.blocks import AbstractBlock, CoreBlock, Device
 from flowkit.kernels.tiles.device import WarpBlock
 from flowkit.kernels.tiles.geometry import needed, side
 from flowkit.kernels.tiles.planning import Plan, plan
@@ -39,7 +39,7 @@ def tiled_gram(
     *,
     kind: Kinds = "ntk",
     symmetric: bool = False,
-    device: jax.Device | None = None,
+    device: Device | None = None,
 ) -> Float[np.ndarray, "..."]:
     """Kernel values of all pairs.
 
@@ -71,7 +71,7 @@ def _grams(
     kernel: Convolutional,
     x: Rows,
     z: Columns | None,
-    device: jax.Device | None,
+    device: Device | None,
     *,
     tangent: bool,
     symmetric: bool,
@@ -93,7 +93,7 @@ def tiled_pairs(
     z: Rows,
     *,
     kind: Kinds = "ntk",
-    device: jax.Device | None = None,
+    device: Device | None = None,
 ) -> Float[np.ndarray, "*kinds x"]:
     """The values K(x[i], z[i]), for arguments like those of `tiled_gram`."""
     with double_on(device or _cpu()), np.errstate(over="ignore", invalid="ignore"):
@@ -107,7 +107,7 @@ def block_of(
     kernel: Convolutional,
     shape: tuple[int, ...],
     dtype: DTypeLike,
-    device: jax.Device | None,
+    device: Device | None,
     *,
     tangent: bool,
 ) -> tuple[AbstractBlock, float]:
@@ -153,7 +153,7 @@ def _read_out(kernel: Convolutional, shape: tuple[int, int], unit: float, sums: 
     return Grams(np.where(np.isnan(ntk) & np.isinf(nngp), nngp, ntk), nngp)
 
 
-def _cpu() -> jax.Device:
+def _cpu() -> Device:
     return jax.devices("cpu")[0]
 
 

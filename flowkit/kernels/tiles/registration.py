@@ -14,6 +14,7 @@ from flowkit.kernels.angles import has_angle, has_jump
 from flowkit.kernels.base import fast_gram, fast_pairs
 from flowkit.kernels.checks import Kinds
 from flowkit.kernels.convolutional import Convolutional
+from flowkit.kernels.tiles.blocks import Device
 from flowkit.kernels.tiles.eligibility import why_not_warps
 from flowkit.kernels.tiles.gram import can_tile, tiled_gram, tiled_pairs
 from flowkit.kernels.tiles.parallel import each_nearly_parallel, nearly_parallel, not_finite
@@ -88,7 +89,7 @@ def _values_of(
 class Route(NamedTuple):
     """Where the tiles are computed: on a GPU, or on all cores where there is None."""
 
-    gpu: jax.Device | None
+    gpu: Device | None
 
 
 def _route(kernel: Convolutional, x: Rows, z: Columns, *, pairs: int) -> Route | None:
@@ -115,5 +116,5 @@ def _route(kernel: Convolutional, x: Rows, z: Columns, *, pairs: int) -> Route |
     return Route(gpu=device)
 
 
-def _is_cpu(device: jax.Device) -> bool:
+def _is_cpu(device: Device) -> bool:
     return device.platform == "cpu"

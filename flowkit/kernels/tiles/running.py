@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from flowkit.kernels.convolutions import Pair
-from flowkit.kernels.tiles.blocks import AbstractBlock, Chosen, Found
+from flowkit.kernels.tiles.blocks import AbstractBlock, Chosen, Device, Found
 from flowkit.kernels.tiles.planning import Part, Plan
 
 Images = Float[np.ndarray, "..."]
@@ -39,7 +39,7 @@ class Values(NamedTuple):
 
 
 @contextmanager
-def double_on(device: jax.Device) -> Iterator[None]:
+def double_on(device: Device) -> Iterator[None]:
     """float64 and a device, whatever the user has set; for one thread."""
     with jax.enable_x64(new_val=True), jax.default_device(device):
         yield

@@ -136,7 +136,8 @@ class Warp(eqx.Module):
                 for n in range(self.together):
                     ref[0, program, n] = jnp.zeros((), ref.dtype)
 
-    def _tile(self, inputs: Inputs, down: Scalar, right: Scalar) -> Sums:
+    def _tile(self, inputs: Inputs, down: Scalar, right: Scalar) -> list[list[Scalar]]:
+        """The read-out's sums, as of `Sums`, of each image."""
         places = self._places()
         row, column, image, _ = places
         of_x = image if self.paired else jnp.zeros_like(image)
@@ -166,8 +167,8 @@ class Warp(eqx.Module):
         state = begun.nngp, begun.theta if self.network.tangent else None
         m, theta = lax.fori_loop(1, self.layers, further, state)
         weight = inputs.weights[0][down, row] * inputs.weights[1][right, column]
-        sums = (m, zeros if theta is None else theta, begun.blurred)
-        return Sums(*(self._read(weight * values, places) for values in sums))
+        tiles = (m, zeros if theta is None else theta, begun.blurred)
+        return [self._read(weight * values, places) for values in tiles]
 
     def _places(self) -> Places:
         shape = (self.rows, WARP)
@@ -275,6 +276,7 @@ class Warp(eqx.Module):
 
 def _asm(instructions: str, constraints: str, together: int, *values: Array) -> Array:
     """Instructions of PTX upon so many registers of a lane together."""
+    assert triton is not None  # `eligibility` has said so
     (found,) = triton.elementwise_inline_asm(
         instructions,
         args=values,
