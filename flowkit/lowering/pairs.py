@@ -64,9 +64,15 @@ class Steps(NamedTuple):
 
 @dataclass(frozen=True)
 class PairwiseDual:
-    """A smooth dual without exponentials, for variables prepared one by one."""
+    """A smooth dual without exponentials, for variables prepared one by one.
+
+    Attributes:
+        dual: The dual.
+        held: Whether XLA is kept from computing roots and angles anew for each of their uses.
+    """
 
     dual: DualActivation
+    held: bool = True
 
     def prepare(self, variance: Reals) -> Variable:
         factor = jnp.maximum(power_of_two(variance), 1)
@@ -82,7 +88,8 @@ class PairwiseDual:
         gap = jnp.maximum(u.scaled * v.scaled - c * c, 0.0)
         known = (u.scaled, _small(u.inverse), v.scaled, _small(v.inverse), c, gap)
         roots = steps.roots(*known)
-        costly = lax.optimization_barrier((*roots, *steps.angles(*known, *roots)))
+        costly = (*roots, *steps.angles(*known, *roots))
+        costly = lax.optimization_barrier(costly) if self.held else costly
         values = steps.values(*known, *u.shares, *v.shares, *costly)
         kappa, kappa_dot = (
             _unscaled(value * jnp.ones_like(gap), u, v, s.degrees)
@@ -157,10 +164,10 @@ def _nested(expression: sp.Basic) -> sp.Basic:
     return expression.replace(is_polynomial, lambda e: sp.horner(e, *inputs))
 
 
-def pairwise(dual: DualActivation | QuadratureDual) -> PairwiseDual | None:
+def pairwise(dual: DualActivation | QuadratureDual, *, held: bool = True) -> PairwiseDual | None:
     """The dual in steps; None where it has exponentials, a kink or no closed form."""
     if isinstance(dual, QuadratureDual) or isinstance(dual.function, HalfPowers):
         return None
     _, scaled = scaled_function(dual)
     waves = (sp.exp, sp.sinh, sp.cosh, sp.sin, sp.cos)
-    return None if any(s.expression.has(*waves) for s in scaled) else PairwiseDual(dual)
+    return None if any(s.expression.has(*waves) for s in scaled) else PairwiseDual(dual, held)

@@ -228,5 +228,5 @@ def tile_dual(activation: Activation, *, warps: bool = False) -> AbstractTileDua
         right, left = float(function.right), float(function.left)
         if right != left:
             return KinkDual(right, left, warps)
-    smooth = pairwise(dual(activation))
+    smooth = pairwise(dual(activation), held=not warps)
     return LoweredDual(activation) if smooth is None else SmoothDual(smooth)

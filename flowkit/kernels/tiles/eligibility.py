@@ -18,7 +18,7 @@ LONGEST_SIDE = WARP  # lanes of a warp; as many rows fit into its registers
 
 
 def why_not_warps(
-    kernel: Convolutional, shape: tuple[int, ...], dtype: DTypeLike, gpu: str
+    kernel: Convolutional, shape: tuple[int, ...], dtype: DTypeLike, platform: str
 ) -> str | None:
     """The reason for which a GPU does not compute a kernel by warps; None where it does.
 
@@ -26,12 +26,13 @@ def why_not_warps(
         kernel: One that `can_tile` accepts.
         shape: Height, width and channels of the images.
         dtype: float32 or float64.
-        gpu: What JAX calls a device of its kind.
+        platform: What JAX says of the device's platform and its version.
     """
     if triton is None:
         return "this JAX has no Pallas for Triton"
-    if "nvidia" not in gpu.lower():
-        return f"warps exchange lanes by instructions of NVIDIA's, and this is {gpu}"
+    if "cuda" not in platform.lower():
+        found = " ".join(platform.split())
+        return f"warps exchange lanes by instructions of CUDA, and this is {found}"
     if max(shape[:2]) > LONGEST_SIDE:
         size = " x ".join(map(str, shape[:2]))
         return f"images of {size} are larger than the {LONGEST_SIDE} x {LONGEST_SIDE} of a warp"
@@ -41,15 +42,14 @@ def why_not_warps(
 @cache
 def why_not_dual(activation: Activation, dtype: np.dtype) -> str | None:
     """The reason for which the moments of an activation cannot be lowered to a GPU's kernel."""
-    kernel, cpu = Convolutional(2, activation), jax.devices("cpu")[0]
+    kernel, any_device = Convolutional(2, activation), jax.devices()[0]
     with jax.enable_x64(new_val=True):
-        block, _ = block_of(kernel, (1, 1, 1), dtype, cpu, tangent=True)
+        block, _ = block_of(kernel, (1, 1, 1), dtype, any_device, tangent=True)
         try:
             lowered(replace(block, interpreted=False), (1, 1, 1), rows=1, lanes=1)
-        except NotImplementedError as error:
-            return (
-                f"Pallas cannot lower the moments of {activation}: {str(error) or 'no rule for it'}"
-            )
+        except Exception as error:  # whatever Pallas makes of a user's function
+            kind, text = type(error).__name__, str(error).split("\n")[0]
+            return f"Pallas cannot lower the moments of {activation}: {kind} {text}".rstrip()
     return None
 
 

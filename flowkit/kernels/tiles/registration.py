@@ -2,6 +2,7 @@
 
 import logging
 import math
+from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -109,11 +110,17 @@ def _route(kernel: Convolutional, x: Rows, z: Columns, *, pairs: int) -> Route |
     device = places.pop()
     if _is_cpu(device):
         return Route(gpu=None)
-    reason = why_not_warps(kernel, x.shape[1:], x.dtype, device.device_kind)
+    reason = why_not_warps(kernel, x.shape[1:], x.dtype, device.client.platform_version)
     if reason:
-        _log.warning("This Gram matrix takes the general path on %s: %s.", device, reason)
+        _say(str(device), reason)
         return None
     return Route(gpu=device)
+
+
+@cache
+def _say(device: str, reason: str) -> None:
+    """Log a reason, once."""
+    _log.warning("Gram matrices take the general path on %s: %s.", device, reason)
 
 
 def _is_cpu(device: Device) -> bool:
