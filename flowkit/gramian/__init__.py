@@ -25,13 +25,13 @@ killed loses the tile at hand. A tile that was torn or changed since, in any bit
 by `gram`, and is an error in a view. Whole valid tiles exchanged for one another are not noticed.
 Two runs with the same inputs do the same work twice, and no harm, also if both find the store
 empty; of two with different inputs the manifest of one is written, and the other is refused. Runs
-that append different inputs must come one after the other: an older one that meets a
-grown array ends with an error.
+that append different inputs must come one after the other: an older one that meets a grown array
+ends with an error.
 
 Scale. Workers of a `distributed.Client` write tiles to the same store. Through the scheduler pass
 the index of a tile and a few kilobytes that describe the work, not inputs or values; 4 tasks for
-each thread are with it at a time. Values returned
-by tasks would pass through the client instead, 5 GB of them for n = 50,000, and die with a worker.
+each thread are with it at a time. Values returned by tasks would pass through the client instead, 5
+GB of them for n = 50,000, and die with a worker.
 
 The plan for n = 50,000 in float32 (CIFAR-10; 1.25e9 pairs in 19,306 tiles of 256 x 256 points),
 from tests/benchmarks/gramian.py on two shared cores of a virtual machine:
@@ -50,9 +50,9 @@ a product a step: 100 steps are 20 minutes, in memory for one strip of tiles, 51
 columns. Or by a factorization, `flowkit.regression.fit(gram, y, solver="cholesky")`, in float64 and
 in place, in memory for one triangle and a strip: 8,000 points took 8.5 s of CPU and 0.31 GB more
 than before, of which the triangle is 0.26; 50,000 would need 35 minutes of CPU and 10.1 GB. Two
-workers on a core each took 3.69 s where one took 7.00 s, 1.89 times as fast, at 10,854
-and 11,464 pairs/s a worker (8 x 8 images, depth 3, general path, 55 tiles of 40 x 40): at that rate
-100 workers would need 19 minutes for as many pairs.
+workers on a core each took 3.69 s where one took 7.00 s, 1.89 times as fast, at 10,854 and 11,464
+pairs/s a worker (8 x 8 images, depth 3, general path, 55 tiles of 40 x 40): at that rate 100
+workers would need 19 minutes for as many pairs.
 """
 
 from flowkit.gramian.engine import gram as gram, missing_pairs as missing_pairs

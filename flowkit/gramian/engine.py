@@ -121,7 +121,7 @@ def missing_pairs(
     """
     kinds, sides = _kinds(kind), _sides(kernel, x, z)
     _check_tile(tile)
-    cut = cut_of(_manifest(kernel, sides, tile, store))
+    cut = cut_of(_manifests(kernel, sides, tile, store)[1])
     tiles = as_it_is(store, cut, kinds)
     if tiles is None:
         return cut.pairs()
@@ -165,14 +165,16 @@ def _tiles(
         cut = Cut(*axes, symmetric=z is None)
         return cut, MemoryTiles(cut, kinds, x.dtype)
     try:
-        tiles = opened(store, _manifest(kernel, sides, tile, store), kinds)
-    except TakenError:  # by a run that started at the same time
+        tiles = opened(store, *_manifests(kernel, sides, tile, store), kinds)
+    except TakenError:  # by a run at the same time
         return _tiles(kernel, kinds, sides, tile, store)
     return tiles.cut, tiles
 
 
-def _manifest(kernel: AbstractKernel, sides: Sides, tile: int | None, store: Store) -> Description:
-    """The manifest of a matrix: new, or that of its store, grown if there are more inputs."""
+def _manifests(
+    kernel: AbstractKernel, sides: Sides, tile: int | None, store: Store
+) -> tuple[Description | None, Description]:
+    """The manifest in the store, if any, and that of the matrix, grown if there are more inputs."""
     x, z = sides
     description = {
         "kernel": describe_kernel(kernel),
@@ -185,7 +187,7 @@ def _manifest(kernel: AbstractKernel, sides: Sides, tile: int | None, store: Sto
         _check_same(store, known, description, sides)
     rows = _batches(known and known["rows"], x, tile)
     columns = None if z is None else _batches(known and known["columns"], z, tile)
-    return new_manifest(description, rows, columns)
+    return known, new_manifest(description, rows, columns)
 
 
 def _batches(known: Any, inputs: Inputs, tile: int | None) -> Description:

@@ -19,7 +19,7 @@ MANIFEST, FORMAT, FORMAT_VERSION = "gram", "flowkit Gram matrix", 1
 
 
 class TakenError(Exception):
-    """Another run has made its store in this place, which was empty."""
+    """Another run has changed what is in this place since it was read."""
 
 
 def existing_manifest(store: Store) -> Description | None:

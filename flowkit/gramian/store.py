@@ -1,8 +1,7 @@
 """The tiles of a Gram matrix in a Zarr store: an array for each kind, a chunk for a tile.
 
-A chunk carries its CRC-32C and
-takes the place of an older one in one step, so that a reader finds the whole tile or none. Nan is
-what is not computed.
+A chunk carries its CRC-32C and takes the place of an older one in one step, so that a reader finds
+the whole tile or none. Nan is what is not computed.
 """
 
 import contextlib
@@ -20,6 +19,7 @@ from flowkit.gramian.geometry import Axis, Cut, Span, Tile
 from flowkit.gramian.manifests import (
     MANIFEST,
     Store,
+    TakenError,
     cut_of,
     existing_manifest,
     location,
@@ -111,25 +111,41 @@ class ZarrTiles:
             )
 
 
-def opened(store: Store, manifest: Description, kinds: tuple[Kind, ...]) -> ZarrTiles:
+def opened(
+    store: Store, known: Description | None, manifest: Description, kinds: tuple[Kind, ...]
+) -> ZarrTiles:
     """The store of a matrix, made or grown to what the manifest says, with arrays of some kinds.
 
+    Args:
+        store: The store.
+        known: The manifest that was read in it; None if there was nothing.
+        manifest: That of the matrix.
+        kinds: The kinds.
+
     Raises:
-        TakenError: there was nothing to grow, and now there is.
+        TakenError: what was read is no longer what is there.
     """
-    zarr, place, cut = zarr_library(), location(store), cut_of(manifest)
-    try:
-        group, fresh = zarr.open_group(place, mode="r+"), False
-        if dict(group.attrs).get(MANIFEST) != manifest:
-            group.attrs[MANIFEST] = manifest
-    except FileNotFoundError:
-        group, fresh = new_group(place, manifest), True
+    place, cut, fresh = location(store), cut_of(manifest), known is None
+    group = new_group(place, manifest) if known is None else _grown(place, known, manifest)
     shape, tile = (cut.rows.points, cut.columns.points), (cut.rows.tile, cut.columns.tile)
     dtype = manifest["description"]["dtype"]
     wanted = [kind for kind in KINDS if kind in kinds or kind in group]  # all grow, or none would
     arrays = {kind: _array(group, kind, shape, tile, dtype) for kind in wanted}
     _sweep(store)
     return ZarrTiles(group, cut, arrays, fresh)
+
+
+def _grown(place: Any, known: Description, manifest: Description) -> Any:
+    """The group of a matrix whose manifest is known, with another one."""
+    try:
+        group = zarr_library().open_group(place, mode="r+")
+    except FileNotFoundError as error:
+        raise TakenError from error
+    if dict(group.attrs).get(MANIFEST) != known:
+        raise TakenError
+    if manifest != known:
+        group.attrs[MANIFEST] = manifest
+    return group
 
 
 def opened_to_read(store: Store, kind: Kind) -> ZarrTiles:

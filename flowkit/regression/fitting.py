@@ -142,17 +142,28 @@ def _fit_stored(
     relative: bool,
 ) -> PackedRegression:
     """The regression of a stored matrix, from arguments that are checked here."""
-    check_ridge(ridge, jnp.dtype(float))
+    if not 0 <= (amount := float(ridge)) < np.inf:
+        raise ValueError(f"Argument `ridge` must be finite and at least 0, but it is `{ridge}`.")
     targets = check_host_targets(y).astype(float)
     if len(targets) != K.shape[0]:
         raise ValueError(
             f"Argument `y` must have {K.shape[0]} rows, one for each row of `K`, but it has shape "
             f"{targets.shape}."
         )
-    first = (
-        None if start is None else np.asarray(check_start(start, targets.shape, jnp.dtype(float)))
-    )
-    return fit_stored(K, targets, first, float(ridge), relative=relative)
+    first = None if start is None else _host_start(start, targets.shape)
+    return fit_stored(K, targets, first, amount, relative=relative)
+
+
+def _host_start(
+    start: Num[ArrayLike, "..."], shape: tuple[int, ...]
+) -> Float[np.ndarray, " train *outputs"]:
+    """Outputs at t = 0 in float64, whatever JAX computes in."""
+    array = np.asarray(start, dtype=float)
+    if array.shape != shape:
+        raise ValueError(f"Argument `start` must have shape {shape}, but it has {array.shape}.")
+    if not np.isfinite(array).all():
+        raise ValueError("Argument `start` must be finite, but it holds nan or infinity.")
+    return array
 
 
 def _diagonalize(

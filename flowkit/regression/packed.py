@@ -12,13 +12,14 @@ there, in place, by routines that work on blocks: n (n + 1) / 2 numbers, 10 GB a
             50 51 52
 """
 
+import ctypes
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
-from scipy.linalg import get_lapack_funcs
 
 from flowkit.regression.iterative import Kernel, product_with
 
@@ -145,7 +146,8 @@ class PackedRegression:
             Rasmussen, Williams 2006, section 5.4.2.
         """
         n = self.factor.points
-        inverse, _ = _routine("pftri")(n, self.factor.packed, uplo="L")
+        inverse = self.factor.packed.copy()
+        _call("dpftri", n, inverse)
         diagonal = Triangle(n, inverse).diagonal()
         return self.targets - (self.weights.T / diagonal).T
 
@@ -172,22 +174,42 @@ def fit_stored(
     absolute = ridge * float(triangle.diagonal().mean() if relative else 1.0)
     triangle.add_to_diagonal(absolute)
     n, wanted = triangle.points, y if start is None else y - start
-    packed, minor = _routine("pftrf")(n, triangle.packed, uplo="L", overwrite_a=1)
-    factor = Triangle(n, packed)
-    pivots = factor.diagonal() ** 2
+    minor = _call("dpftrf", n, triangle.packed)
+    pivots = triangle.diagonal() ** 2
     if minor or not pivots.min() > n * np.finfo(float).eps * pivots.max():
         found = f"the leading {minor} rows are not" if minor else f"a pivot is {pivots.min():.2e}"
         raise ValueError(
             f"Argument `K` must be positive definite together with the ridge, {absolute:.2e}, to "
             f"be factored, but up to rounding it is not: {found}; raise the ridge."
         )
-    weights, _ = _routine("pftrs")(n, packed, wanted.reshape(n, -1), uplo="L")
-    return PackedRegression(factor, weights.reshape(y.shape), y, absolute)
+    weights = np.array(wanted.reshape(n, -1), order="F")
+    _call("dpftrs", n, weights.shape[1], triangle.packed, weights, n)
+    return PackedRegression(triangle, weights.reshape(y.shape), y, absolute)
 
 
-def _routine(name: str) -> Any:
-    """That of LAPACK, in double precision."""
-    return get_lapack_funcs((name,), dtype=np.dtype(float))[0]
+def _call(name: str, *arguments: int | Float[np.ndarray, "..."]) -> int:
+    """Run a routine of LAPACK on lower triangles, in place; returns its `info`.
+
+    By its address: SciPy's own functions, of `scipy.linalg.lapack`, check the length of a triangle
+    with n (n + 1) in 32 bits, which ends at n = 46,340.
+    """
+    pointers: list[Any] = [b"N", b"L"]
+    for value in arguments:
+        is_array = isinstance(value, np.ndarray)
+        pointers.append(value.ctypes if is_array else ctypes.byref(ctypes.c_int(value)))
+    info = ctypes.c_int(0)
+    prototype = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * (len(pointers) + 1))
+    prototype(_address(name))(*pointers, ctypes.byref(info))
+    return info.value
+
+
+def _address(name: str) -> int:
+    """Where a routine of LAPACK is, as SciPy gives it to Cython."""
+    capsules: Any = import_module("scipy.linalg.cython_lapack")
+    capsule, api = capsules.__pyx_capi__[name], ctypes.pythonapi
+    own_name = ctypes.PYFUNCTYPE(ctypes.c_char_p, ctypes.py_object)(("PyCapsule_GetName", api))
+    pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)
+    return pointer(("PyCapsule_GetPointer", api))(capsule, own_name(capsule))
 
 
 def _read(K: StoredMatrix) -> Triangle:

@@ -123,7 +123,7 @@ def write_curves(
         the same images; None without labels or without images to test on.
 
     Raises:
-        ValueError: a size breaks a round of `images`, or as `write_grams`.
+        ValueError: as `check_sizes` or `write_grams`.
 
     Source:
         Checked by tests/studies/test_curves.py.

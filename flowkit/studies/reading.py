@@ -37,13 +37,18 @@ class Images:
 
 
 def check_sizes(sizes: Sequence[int], images: Images) -> None:
-    """Refuse numbers of first training images that break a round.
+    """Refuse numbers of first training images that break a round, and several for no use.
 
     Raises:
-        ValueError: one does.
+        ValueError: one does, or there are several where nothing is classified.
     """
     for size in sizes:
         check_rounds(size, images.per_round)
+    if len(sizes) > 1 and (images.labels is None or images.test_images is None):
+        raise ValueError(
+            f"Argument `train` must be one number where nothing is classified, without labels or "
+            f"without images to test on, but it is `{','.join(map(str, sizes))}`."
+        )
 
 
 def check_rounds(train: int, per_round: int) -> None:
@@ -112,6 +117,8 @@ def read_images(
     if path.is_dir():
         return _cifar(path, train, test, dtype)
     images, known = _digits(seed or 0) if source == DIGITS else _file(path, labels)
+    if (test or 0) < 0:
+        raise ValueError(f"Argument `test` must be at least 0, but it is `{test}`.")
     if test is not None and train is None:
         train = len(images) - test
     count = len(images) if train is None else train

@@ -10,7 +10,7 @@ from gramian.plain import Plain
 
 import flowkit as fk
 from flowkit.gramian import missing_pairs, open_gram
-from flowkit.gramian.manifests import MANIFEST, TakenError, new_group
+from flowkit.gramian.manifests import MANIFEST, TakenError, existing_manifest, new_group
 
 KERNEL = Plain()
 TILE = 4
@@ -92,6 +92,32 @@ def test_of_two_runs_that_start_at_once_the_second_looks_again(
     with pytest.raises(ValueError, match=r"differs in `x` \(its first 11 inputs are others\)"):
         gram(x, store=place)
     np.testing.assert_array_equal(open_gram(place), gram(x + 1))
+
+
+@pytest.mark.parametrize("there", [0, 8])
+@pytest.mark.parametrize("same", [True, False])
+def test_a_store_that_changes_after_it_was_read_is_read_again(
+    x, tmp_path, monkeypatch, same, there
+):
+    from flowkit.gramian import engine
+
+    rest = x if same else np.concatenate([x[:there], x[there:] + 1])
+    if there:
+        gram(x[:there], store=tmp_path)
+
+    def read(store):
+        known = existing_manifest(store)
+        monkeypatch.setattr(engine, "existing_manifest", existing_manifest)
+        gram(rest, store=store)
+        return known
+
+    monkeypatch.setattr(engine, "existing_manifest", read)
+    if same:
+        np.testing.assert_array_equal(gram(x, store=tmp_path), gram(x))
+        return
+    with pytest.raises(ValueError, match=r"differs in `x` \(.* 11 inputs are others\)"):
+        gram(x, store=tmp_path)
+    np.testing.assert_array_equal(open_gram(tmp_path), gram(rest))
 
 
 def test_a_manifest_is_never_written_over_another(tmp_path):

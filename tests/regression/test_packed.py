@@ -2,6 +2,7 @@
 
 import tracemalloc
 
+import jax
 import numpy as np
 import pytest
 from scipy.linalg import cho_factor, cho_solve, lapack
@@ -9,7 +10,7 @@ from scipy.linalg import cho_factor, cho_solve, lapack
 import flowkit as fk
 from flowkit.kernels import FullyConnected
 from flowkit.regression import CholeskyRegression, PackedRegression, StoredMatrix, fit
-from flowkit.regression.packed import MOST_POINTS, Triangle
+from flowkit.regression.packed import MOST_POINTS, Triangle, _call
 
 EXACT = 1e-10  # two dense solves in float64 at condition numbers below 1e4
 KERNEL = FullyConnected(2)
@@ -154,6 +155,29 @@ def test_more_points_than_lapack_counts_are_refused():
     )
     with pytest.raises(ValueError, match="`K` must have at most 65535 rows, but it has 65536"):
         fit(Large(), np.ones(MOST_POINTS + 1), solver="cholesky")
+
+
+@pytest.mark.parametrize("count", [46_341, MOST_POINTS])
+def test_a_triangle_is_factored_beyond_what_scipy_counts(count, tmp_path):
+    # Of a file without blocks the system reads and keeps only what is touched: the first columns.
+    path = tmp_path / "triangle"
+    with path.open("wb") as file:
+        file.truncate(8 * (count * (count + 1) // 2))
+    packed = np.memmap(path, dtype=float, mode="r+")
+    packed[1 - count % 2] = 4.0  # the first entry of the diagonal; the second is 0
+    assert _call("dpftrf", count, packed) == 2
+
+
+def test_a_start_is_kept_in_double_precision_whatever_jax_computes_in(tmp_path):
+    K, y = stored(points(6), store=tmp_path), targets(6)
+    start = y * (1 + 1e-10)
+    expected = np.linalg.solve(np.asarray(K) + RIDGE * np.eye(6), y - start)
+    with jax.enable_x64(False):
+        found = fit(K, y, start=start, ridge=RIDGE, solver="cholesky")
+        with pytest.raises(ValueError, match="`start` must be finite"):
+            fit(K, y, start=y * np.inf, ridge=RIDGE, solver="cholesky")
+        assert fit(K, y, ridge=1e40, solver="cholesky").ridge == 1e40  # infinite in float32
+    np.testing.assert_allclose(found.weights, expected, rtol=1e-4)
 
 
 def test_an_eigendecomposition_reads_the_whole_matrix(tmp_path):

@@ -108,6 +108,7 @@ def test_without_images_to_test_on_only_matrices_are_written(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["depth-2", "depth-3"]
 
 
+@pytest.mark.slow
 @needs_sample
 def test_real_images_at_depth_three(tmp_path):
     options = ("--depth", 3, "--train", 10, "--test", 20, "--float32")
@@ -206,6 +207,15 @@ REFUSED = {
         "--train",
         "must be integers with commas between them, but it is '5,x'.",
     ),
+    "several for nothing": (
+        "digits --train 4,5",
+        "--train",
+        (
+            "must be one number where nothing is classified, without labels or without images to "
+            "test on, but it is `4,5`."
+        ),
+    ),
+    "fewer than none": ("digits --test -3", "--test", "must be at least 0, but it is `-3`."),
     "a depth": (
         "digits --train 5 --depth 3,1",
         "--depth",
