@@ -54,6 +54,7 @@ def folder(tmp_path_factory):
     return write_binary(tmp_path_factory.mktemp("cifar"), train=20, test=30)
 
 
+@pytest.mark.slow
 def test_each_depth_and_size_is_a_linear_solve(folder, tmp_path):
     options = ("--depth", "3,2", "--train", "20,10", "--seed", 4, "--ridge", 0.5, *DENSE)
     result = run("cifar", "--data", folder, *options, "--out", tmp_path)
