@@ -24,7 +24,7 @@ from flowkit.observables import (
 from flowkit.spectrum import Spectrum
 from flowkit.studies.catalogue import Reproducible
 from flowkit.studies.comparison import Comparison
-from flowkit.studies.factorization.recovery import succeeded
+from flowkit.studies.factorization.recovery import WANTED, succeeded
 from flowkit.studies.settings import check_numbers
 from flowkit.studies.study import Study
 from flowkit.studies.work import Work
@@ -183,10 +183,9 @@ def _comparisons(found: Mapping[str, Series]) -> list[Comparison]:
             )
             for loss in LOSSES
         ]
-        ends = [_at(series, "effective_rank", loss) for loss in (LOSSES[0], LOSSES[-1])]
-        rows.append(
-            Comparison(f"{name}: effective rank at the end", ends[-1:], (1.0, ends[0]), SOURCE)
-        )
+        first, last = (_at(series, "effective_rank", loss) for loss in (LOSSES[0], LOSSES[-1]))
+        quantity = f"{name}: effective rank at loss {LOSSES[-1]:g} / at {LOSSES[0]:g}"
+        rows.append(Comparison(quantity, [last / first], (None, 1.0), WANTED))
     return rows
 
 

@@ -20,7 +20,7 @@ from flowkit.problems import MatrixCompletion
 from flowkit.studies.catalogue import Reproducible
 from flowkit.studies.comparison import Comparison
 from flowkit.studies.factorization.by_scale import PUBLISHED_RANK, PUBLISHED_SIZE
-from flowkit.studies.factorization.recovery import SOURCE, TRAIN_LOSS, succeeded
+from flowkit.studies.factorization.recovery import SOURCE, TRAIN_LOSS, WANTED, succeeded
 from flowkit.studies.settings import check_numbers
 from flowkit.studies.study import Study
 from flowkit.studies.work import Work
@@ -30,7 +30,12 @@ OBSERVED, START = 2000, 1e-3  # as published
 # Learning rates at which descent is stable on the published matrix.
 LEARNING_RATES = {1: 200.0, 2: 4.0, 3: 1.0}
 LEAST_RATE = 0.5
-LEAST_ERRORS = {1: (0.79, 0.85), 2: (0.06, 0.10), 3: (None, 2e-3)}
+# Published at depth 1 is one number, 0.82, around which the range is this study's own.
+LEAST_ERRORS = {
+    1: ((0.79, 0.85), WANTED),
+    2: ((0.06, 0.10), SOURCE),
+    3: ((None, 2e-3), SOURCE),
+}
 SAVES = 200
 FIRST_TIME, FOREVER = 1.0, 1e7
 SHOWN = 7  # singular values in the picture
@@ -211,10 +216,10 @@ def _comparisons(
         Comparison(
             f"depth {depth}, descent from {START:g} I: least error",
             [part["descent_error"] for part in found[depth, START]],
-            published,
-            SOURCE,
+            bounds,
+            source,
         )
-        for depth, published in LEAST_ERRORS.items()
+        for depth, (bounds, source) in LEAST_ERRORS.items()
         if as_published and (depth, START) in found
     ]
 
