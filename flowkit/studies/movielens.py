@@ -93,7 +93,7 @@ def movielens(settings: Settings, work: Work) -> Study:
     Source:
         Arora, Cohen, Hu, Luo 2019, arXiv:1905.13655, which shows MovieLens 100K in a figure.
     """
-    ratings = largest(read(work.data or "."), settings.size)
+    ratings = largest(read(work.data), settings.size)
     case = {"ratings": _fingerprint(ratings), "observed": settings.observed}
     methods = [*RIVALS, *(_flow_name(depth) for depth in settings.depths)]
     cases = [
