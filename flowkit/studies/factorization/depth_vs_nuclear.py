@@ -5,13 +5,12 @@ from flowkit.problems import MatrixCompletion
 from flowkit.studies.catalogue import Reproducible
 from flowkit.studies.comparison import Comparison
 from flowkit.studies.factorization import by_scale
-from flowkit.studies.factorization.by_scale import Found, Settings
+from flowkit.studies.factorization.by_scale import LARGEST_SCALE, Found, Settings
 from flowkit.studies.factorization.recovery import SOURCE, TRAIN_LOSS, WANTED, ratios, values
 from flowkit.studies.study import Study
 from flowkit.studies.work import Work
 
 FEW, MANY = 2000, 5000  # observed entries, as published
-LARGEST_SCALE = 1e-3  # published scales run from here down to 1e-6
 # Errors at MANY entries: published of depth 2 alone, which the deeper should not exceed.
 MANY_ERRORS = {2: ((None, 9e-5), SOURCE), 3: ((None, 9e-5), WANTED), 4: ((None, 9e-5), WANTED)}
 
