@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from flowkit import initial, until
 from flowkit.claim import Curves, Panels
-from flowkit.claims.implicit_bias import unbounded_entry
+from flowkit.claims.implicit_bias import succeeded, unbounded_entry
 from flowkit.dynamics import integrate
 from flowkit.fields import FactorFlow, SpectralFlow
 from flowkit.observables import (
@@ -23,7 +23,7 @@ from flowkit.observables import (
 from flowkit.spectrum import Spectrum
 from flowkit.studies.catalogue import Reproducible
 from flowkit.studies.comparison import Comparison
-from flowkit.studies.factorization.recovery import WANTED, succeeded
+from flowkit.studies.factorization.recovery import WANTED
 from flowkit.studies.settings import check_numbers
 from flowkit.studies.study import Study
 from flowkit.studies.work import Work

@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from flowkit import initial, until
 from flowkit.claim import Curves
+from flowkit.claims.implicit_bias import succeeded
 from flowkit.dynamics import integrate
 from flowkit.fields import FactorFlow
 from flowkit.lowering import lower_expression
@@ -15,7 +16,7 @@ from flowkit.observables import end_to_end
 from flowkit.problems import MatrixSensing
 from flowkit.studies.catalogue import Reproducible
 from flowkit.studies.comparison import Comparison
-from flowkit.studies.factorization.recovery import WANTED, succeeded
+from flowkit.studies.factorization.recovery import WANTED
 from flowkit.studies.settings import check_numbers
 from flowkit.studies.study import Study
 from flowkit.studies.work import Work

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from flowkit import initial, until
 from flowkit.claim import Curves, Panels
+from flowkit.claims.implicit_bias import succeeded
 from flowkit.datasets import low_rank
 from flowkit.dynamics import descend, integrate, optimiser
 from flowkit.fields import FactorFlow
@@ -21,7 +22,7 @@ from flowkit.studies.catalogue import Reproducible
 from flowkit.studies.comparison import Comparison
 from flowkit.studies.factorization.by_scale import PUBLISHED_RANK, PUBLISHED_SIZE
 from flowkit.studies.factorization.rates import rate_scale
-from flowkit.studies.factorization.recovery import SOURCE, TRAIN_LOSS, WANTED, succeeded
+from flowkit.studies.factorization.recovery import SOURCE, TRAIN_LOSS, WANTED
 from flowkit.studies.settings import check_numbers
 from flowkit.studies.study import Study
 from flowkit.studies.work import Work
