@@ -32,7 +32,7 @@ def main(figure: Path = FIGURE) -> None:
             depth, standardise="matrix", patience=4.0, random_state=0
         )
         results[f"depth {depth}"] = model.fit_transform(X)
-        held_out = model.units_.scales[0] * min(model.held_out_losses_) ** 0.5
+        held_out = model.taught_units_.scales[0] * min(model.held_out_losses_) ** 0.5
         print(f"depth {depth}: {psnr(held_out):.2f} dB at held-out pixels")
 
     images = {"truth": image, f"known ({100 * KNOWN:g} % of the pixels)": damaged}

@@ -107,6 +107,23 @@ def test_the_stopping_point_does_not_know_what_is_held_out():
     np.testing.assert_allclose(one.units_.column_offsets, other.units_.column_offsets)
 
 
+def test_held_out_losses_are_in_the_units_that_were_taught():
+    """Without a refit the product is that of the last time: its held-out error can be redone."""
+    known = MatrixCompletion.from_matrix(NOISY, observed=~np.isnan(NOISY))
+    _, key = jax.random.split(jax.random.key(np.random.RandomState(0).randint(2**31 - 1)))
+    taught, held_out = (part.mask for part in known.split(0.1, key=key))
+    options = {"standardise": "matrix", "max_time": 30.0, "random_state": 0}
+    refitted = DeepMatrixFactorization(**options).fit(NOISY)
+    stopped = DeepMatrixFactorization(refit=False, **options).fit(NOISY)
+    assert refitted.taught_units_.scales[0] == pytest.approx(np.std(NOISY[taught]))
+    assert refitted.units_.scales[0] == pytest.approx(np.std(NOISY[~np.isnan(NOISY)]))
+    assert stopped.units_ is stopped.taught_units_
+    product = stopped.units_.restore(np.asarray(end_to_end(stopped.factors_), float))
+    error = _rms((product - NOISY)[held_out])
+    star = refitted.taught_units_.scales[0]
+    assert star * min(refitted.held_out_losses_) ** 0.5 == pytest.approx(error, rel=1e-3)
+
+
 @pytest.mark.slow
 def test_noise_is_not_learnt():
     """Trained to the end the noise is fitted too; stopped early the error is below it."""

@@ -69,3 +69,18 @@ def test_a_column_that_is_constant_to_the_last_digit_has_scale_one(rows):
     assert units.standardise(new, new=True)[0, 4] == pytest.approx(0.2)
     for kind in KINDS:
         np.testing.assert_array_equal(Units.of(np.full((rows, 3), 0.1), kind).scales, 1.0)
+
+
+def test_a_column_of_a_single_known_entry_has_the_scale_of_the_others():
+    """One of 5000, held out 6000: 1000 units of one would decide alone when to stop."""
+    X = np.random.default_rng(0).normal(5000.0, (500.0, 700.0, 900.0, 800.0, 600.0), (40, 5))
+    X[1:, 3], X[:, 4], X[:, 2] = nan, nan, 5000.0
+    units = Units.of(X, "columns")
+    others = [np.std(X[:, 0]), np.std(X[:, 1])]
+    np.testing.assert_allclose(units.scales, [*others, 1.0, *2 * [np.mean(others)]])
+    assert units.standardise(np.full((1, 5), 6000.0), new=True)[0, 3] < 5
+
+
+def test_scales_are_one_where_no_column_has_two_known_entries():
+    X = np.where(np.eye(4) > 0, np.arange(1.0, 5.0), nan)
+    np.testing.assert_array_equal(Units.of(X, "columns").scales, 1.0)

@@ -62,9 +62,9 @@ def greedy_example() -> MatrixCompletion:
 def _check_divergence() -> Verdict:
     problem = unbounded_entry()
     start = initial.identity(problem, 2, START)
-    parted = _succeeded(integrate(FactorFlow(problem), start, [0.0, SEPARATED], rtol=1e-9))
+    parted = succeeded(integrate(FactorFlow(problem), start, [0.0, SEPARATED], rtol=1e-9))
     loss = 2 * HALF_SUM / 3  # flowkit's mean over three entries
-    trajectory = _succeeded(
+    trajectory = succeeded(
         integrate(
             SpectralFlow(problem, 2),
             Spectrum.of(end_to_end(parted.final)),
@@ -142,7 +142,7 @@ def greedy_limit(depth: int, scale: float) -> Trajectory:
         until=until.train_loss(1e-12),
         rtol=1e-8,
     )
-    return _succeeded(trajectory)
+    return succeeded(trajectory)
 
 
 def _greedy_chart(norms: dict[float, float], limit: float) -> Curves:
@@ -162,7 +162,8 @@ def _greedy_chart(norms: dict[float, float], limit: float) -> Curves:
     )
 
 
-def _succeeded(trajectory: Trajectory) -> Trajectory:
+def succeeded(trajectory: Trajectory) -> Trajectory:
+    """The trajectory, or an ArithmeticError with the reason for which it failed."""
     if not trajectory.result.successful:
         raise ArithmeticError(f"The integration failed: {trajectory.result.reason}.")
     return trajectory

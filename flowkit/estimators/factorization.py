@@ -62,10 +62,15 @@ class DeepMatrixFactorization(OneToOneFeatureMixin, TransformerMixin, BaseEstima
     Attributes:
         factors_: The factors (W_1, .., W_N), in standard units.
         features_: What rows are combinations of, in standard units, a column each.
-        units_: The offsets and scales.
+        units_: The offsets and scales of `factors_`: those of all known entries where these were
+            trained on, after `refit`, else `taught_units_`.
+        taught_units_: Those of the entries that were not held out, the units of the mean squares
+            along training.
         time_: The flow time at which training stopped.
         ridge_: The ridge of `transform`.
-        times_, train_losses_, held_out_losses_: Mean squares along training, in standard units.
+        times_, train_losses_, held_out_losses_: Mean squares along training, in the standard units
+            `taught_units_`: with one scale, as of "matrix" and "effects", a mean square times the
+            square of this scale is in the squared units of X.
         n_features_in_: The number of columns.
 
     Source:
@@ -154,7 +159,8 @@ class DeepMatrixFactorization(OneToOneFeatureMixin, TransformerMixin, BaseEstima
         """Train, and keep what was learnt; a matrix without residuals has nothing to teach."""
         units, everything = self._standardised(rows)
         if not everything.values.any():
-            self.units_, self.factors_, self.time_ = units, factors, 0.0
+            self.units_ = self.taught_units_ = units
+            self.factors_, self.time_ = factors, 0.0
             self.ridge_ = float(self.ridge or 0.0)
             self.times_ = self.train_losses_ = self.held_out_losses_ = np.zeros(0)
             return
@@ -174,7 +180,8 @@ class DeepMatrixFactorization(OneToOneFeatureMixin, TransformerMixin, BaseEstima
             tolerance=float(self.tolerance),
             patience=float(self.patience),
         )
-        self.units_, self.factors_, self.time_ = taught_units, trained.factors, trained.time
+        self.units_ = self.taught_units_ = taught_units
+        self.factors_, self.time_ = trained.factors, trained.time
         if held_out is not None and self.refit:
             self.units_ = units
             self.factors_ = train_until(everything, factors, trained.time)

@@ -13,6 +13,7 @@ KINDS = (COLUMNS, MATRIX, EFFECTS)
 EFFECT_RIDGE = 3.0  # observations; an effect of so many observations is halved
 RELEVANT = 1e-6  # of the largest singular value: below it a direction was never learnt
 WITHOUT = 1e-6  # of an entry's own fit: above it a quotient by the rest is right to 1e-9
+FEWEST = 2  # entries that have a deviation
 ROUNDING = 10 * np.finfo(float).eps  # of an offset: what varies less is constant
 
 Rows = Float[np.ndarray, "points features"]
@@ -36,7 +37,8 @@ class Units:
     def of(cls, X: Rows, kind: str) -> "Units":
         """Offsets and scales of the known entries of a matrix; scales are 1 where nothing varies.
 
-        A column without known entries has the mean of all as offset.
+        A column without known entries has the mean of all as offset. Of less than two entries
+        there is no deviation: such a column has the median of the other columns' scales.
         """
         known = ~np.isnan(X)
         shifts = _shifts(X, known, by_column=kind == COLUMNS)
@@ -57,7 +59,11 @@ class Units:
             deviations = np.full(X.shape[1], np.sqrt(squares.sum() / counts.sum()))
         columns = columns + shifts
         varies = deviations > ROUNDING * np.abs(columns)
-        return cls(rows, columns, np.where(varies, deviations, 1.0))
+        scales = np.where(varies, deviations, 1.0)
+        few = counts < FEWEST
+        if kind == COLUMNS and varies[~few].any():
+            scales[few] = np.median(scales[varies & ~few])
+        return cls(rows, columns, scales)
 
     def standardise(self, X: Rows, *, new: bool = False) -> Rows:
         """Into standard units; rows that are `new` have no offset."""

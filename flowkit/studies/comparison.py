@@ -16,7 +16,7 @@ class Comparison:
 
     Attributes:
         quantity: What was measured, at which settings.
-        measured: One value per seed.
+        measured: What is held against it: a value per seed, or per seed and setting.
         published: A number or a range; None at an end of the range leaves it open.
         source: Paper and place.
         tolerance: How far, as a share of the published number, a value may lie beyond it.

@@ -20,7 +20,7 @@ from flowkit.studies.settings import check_numbers
 from flowkit.studies.study import Study
 from flowkit.studies.work import Work
 
-VERSION = 1
+VERSION = 2
 DIGITS = 12  # of the fingerprint of the ratings
 VALIDATION = 0.1  # of the training ratings
 WIDTH = 40  # of hidden layers: more than the modes that are learnt before the stopping point
@@ -93,7 +93,7 @@ def movielens(settings: Settings, work: Work) -> Study:
     Source:
         Arora, Cohen, Hu, Luo 2019, arXiv:1905.13655, which shows MovieLens 100K in a figure.
     """
-    ratings = largest(read(work.data or "."), settings.size)
+    ratings = largest(read(work.data), settings.size)
     case = {"ratings": _fingerprint(ratings), "observed": settings.observed}
     methods = [*RIVALS, *(_flow_name(depth) for depth in settings.depths)]
     cases = [
@@ -149,7 +149,7 @@ def follow(split: Split, depth: int, *, seed: int) -> dict[str, Any]:
         random_state=seed,
     )
     filled = model.fit_transform(X)
-    star = float(model.units_.scales[0])
+    star = float(model.taught_units_.scales[0])
     in_stars = lambda losses: [float(star * loss**0.5) for loss in losses]
     return {
         "rmse": split.rmse(filled),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 from rich.progress import Progress as Bar
 
 import flowkit
@@ -54,8 +55,9 @@ class Work:
     ) -> list[dict[str, Any]]:
         """Results of `solve(**case)` for each case, in their order; each is kept once it is there.
 
-        A result is a file under `parts`, found again by the name, the whole case and both versions,
-        so that a study that was killed, or is asked for more, computes only what is missing.
+        A result is a file under `parts`, found again by the name, the whole case, both versions and
+        whether x64 is on, so that a study that was killed, or is asked for more, computes only what
+        is missing.
 
         Args:
             name: What is solved; also the label of the progress bar.
@@ -73,11 +75,21 @@ class Work:
         found = []
         for case in cases:
             self.bar.update(task, description=f"{name}: {_label(case)}")
-            key = {"part": name, "case": dict(case), "version": [flowkit.__version__, version]}
+            key = _key(name, case, version)
             found.append(_kept(folder / _file_name(key), key, lambda case=case: solve(**case)))
             self.bar.advance(task)
         self.bar.remove_task(task)
         return found
+
+
+def _key(name: str, case: Case, version: int) -> dict[str, Any]:
+    """All that a result depends on, JAX's precision included."""
+    return {
+        "part": name,
+        "case": dict(case),
+        "version": [flowkit.__version__, version],
+        "x64": bool(jax.config.jax_enable_x64),  # pyright: ignore[reportAttributeAccessIssue]
+    }
 
 
 def _kept(path: Path, key: Mapping[str, Any], solve: Callable[[], Mapping[str, Any]]) -> dict:
@@ -86,7 +98,7 @@ def _kept(path: Path, key: Mapping[str, Any], solve: Callable[[], Mapping[str, A
         kept = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         kept = None
-    if kept is None or {name: kept[name] for name in key} != key:
+    if kept is None or {name: kept.get(name) for name in key} != key:
         text = json.dumps({**key, "result": solve()}, allow_nan=False)
         with replacing(path) as new:
             new.write_text(text + "\n", encoding="utf-8")

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from flowkit.studies import run_study, settings_of
-from flowkit.studies.factorization import by_scale, incremental, optimizers, saturation, training
+from flowkit.studies.factorization import (
+    by_scale,
+    incremental,
+    optimizers,
+    saturation,
+    singular_values,
+    training,
+)
 from flowkit.studies.factorization.norms_diverge import lower_bound
 
 
@@ -56,6 +63,20 @@ def test_training_is_read_between_saves():
     assert found is not None
     assert found["error"] == pytest.approx(1.5)
     assert training.where_trained({"loss": np.array([1.0, 0.1])}) is None
+
+
+def test_rates_of_descent_keep_curvature_times_rate():
+    """At depth 2 curvatures go as the size over the number of entries, at depth 1 without it."""
+    rates = singular_values.LEARNING_RATES
+    assert singular_values.learning_rate(1, 50, 1000) == pytest.approx(rates[1] / 2)
+    assert singular_values.learning_rate(2, 50, 1000) == pytest.approx(rates[2])
+    assert singular_values.learning_rate(3, 100, 2000) == rates[3]
+
+
+def test_a_rising_loss_of_descent_is_refused():
+    singular_values.check_falling(np.array([1.0, 0.5, 0.5, 0.1]), 2, 4.0)
+    with pytest.raises(ArithmeticError, match=r"rose from 0\.5 to 0\.6 at depth 2"):
+        singular_values.check_falling(np.array([1.0, 0.5, 0.6, 0.1]), 2, 4.0)
 
 
 def test_unknown_optimisers_are_refused():

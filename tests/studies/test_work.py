@@ -1,10 +1,12 @@
 """Parts of a study are kept, and computed again only where something they depend on changed."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 
+import jax
 import pytest
 from rich.progress import Progress as Bar
 
@@ -45,6 +47,18 @@ def test_another_version_name_or_case_is_another_part(tmp_path, solve, calls):
     assert len(calls) == 3
 
 
+def test_another_precision_is_another_part(tmp_path):
+    third = lambda **case: {"third": float(jax.numpy.asarray(1.0) / 3)}
+    found = {}
+    for x64 in (False, True, False):
+        with jax.enable_x64(x64):
+            (part,) = _work(tmp_path).parts("flow", third, CASES[:1], version=1)
+        found.setdefault(x64, set()).add(part["third"])
+    assert found[True] == {1 / 3}
+    assert found[False] != found[True]
+    assert len(found[False]) == 1
+
+
 def test_a_file_of_another_part_is_not_believed(tmp_path, solve, calls):
     _work(tmp_path).parts("flow", solve, CASES[:1], version=1)
     (path,) = (tmp_path / PARTS).iterdir()
@@ -77,7 +91,9 @@ Work(Path(sys.argv[1]), Bar(disable=True)).parts("flow", solve, cases, version=1
 
 
 def test_after_a_kill_only_what_is_missing_is_computed(tmp_path, solve, calls):
-    done = subprocess.run([sys.executable, "-c", KILLED, tmp_path], check=False)
+    environment = os.environ | {"JAX_ENABLE_X64": str(jax.config.jax_enable_x64)}
+    command = [sys.executable, "-c", KILLED, tmp_path]
+    done = subprocess.run(command, env=environment, check=False)
     assert done.returncode == -signal.SIGKILL
     found = _work(tmp_path).parts("flow", solve, CASES, version=1)
     assert [part["product"] for part in found] == [0.2, 3 * 0.1, 3e-3]

@@ -51,10 +51,10 @@ class Settings:
     def __post_init__(self):
         check_numbers(self, "depths", least=1)
         check_numbers(self, "scales")
-        if max(self.scales) >= MODES[-1]:
+        if max(self.scales) >= UNTOUCHED * MODES[-1]:
             raise ValueError(
-                f"Argument `scales` must hold numbers below the least mode, {MODES[-1]:g}, but it "
-                f"is {self.scales}."
+                f"Argument `scales` must hold numbers below {UNTOUCHED * MODES[-1]:g}, a share "
+                f"{UNTOUCHED:g} of the least mode, but it is {self.scales}."
             )
 
 

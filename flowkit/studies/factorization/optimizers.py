@@ -163,7 +163,7 @@ def _comparisons(descents: Mapping[str, Sequence[Part]]) -> list[Comparison]:
             if adam["trained"] and plain["trained"]
         ]
         ratios = {key: [a[key] / p[key] for a, p in pairs] for key in ("steps", "error")}
-        label = CHOICES[name].label
+        label = f"{CHOICES[name].label}, {len(pairs)} of {len(descents[name])} seeds trained"
         rows += [
             Comparison(f"{label}: steps / descent's", ratios["steps"], (None, 1.0), SOURCE),
             Comparison(f"{label}: error / descent's", ratios["error"], (1.0, None), SOURCE),
@@ -189,8 +189,8 @@ def _chart(settings: Settings, descents: Mapping[str, Sequence[Part]]) -> Panels
             panel("rank by training loss", "loss", "effective_rank", loss, log_y=False),
         ),
         columns=2,
-        caption="The same problem and start for all. The adaptive rules fit sooner and end further "
-        "from the matrix; the size-normalised one follows gradient descent.",
+        caption="The same problem and start for all, the first seed. Errors are means of squares "
+        "over all entries.",
     )
 
 

@@ -33,14 +33,22 @@ class Choice:
     batched: bool = False
 
     def rate_for(self, size: int, observed: int, depth: int) -> float:
-        """The learning rate on another matrix: gradients go as s^(2-2/N) / m, s as the size."""
+        """The learning rate on another matrix."""
         if self.adaptive:
             return self.rate
-        return self.rate * (observed / OBSERVED) * (size / SIZE) ** -(2 - 2 / depth)
+        return self.rate * rate_scale(size / SIZE, observed / OBSERVED, depth)
 
     def rule_for(self, rate: float) -> rules.AbstractRule | None:
         """The rule that the optimiser follows in steps."""
         return None if self.rule is None else self.rule(rate)
+
+
+def rate_scale(size: float, observed: float, depth: int) -> float:
+    """Of learning rates, on a matrix so many times larger of so many times the observations.
+
+    Curvatures go as s^(2-2/N) / m, with singular values s that go as the size.
+    """
+    return observed * size ** -(2 - 2 / depth)
 
 
 def forgetting(decay: float, rate: float) -> float:

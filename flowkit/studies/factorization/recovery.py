@@ -9,11 +9,11 @@ from jaxtyping import Array, Float
 
 from flowkit import initial, until
 from flowkit.baselines import minimum_nuclear_norm
+from flowkit.claims.implicit_bias import succeeded
 from flowkit.dynamics import integrate
 from flowkit.fields import FactorFlow
 from flowkit.observables import effective_rank, end_to_end, nuclear_norm
 from flowkit.problems import MatrixCompletion, MatrixSensing
-from flowkit.trajectory import Trajectory
 
 TRAIN_LOSS = 1e-6  # at which training stops, as published
 FOREVER = 1e9  # of flow time; the slowest runs take 1e6
@@ -21,13 +21,6 @@ SOURCE = "1905.13655"  # arXiv: the experiments on completion and sensing
 WANTED = "wanted"  # where nothing is published: what this study asks of itself
 
 Matrix = Float[Array | np.ndarray, "out in"]
-
-
-def succeeded(trajectory: Trajectory) -> Trajectory:
-    """The trajectory, or an ArithmeticError with the reason for which it failed."""
-    if not trajectory.result.successful:
-        raise ArithmeticError(f"The integration failed: {trajectory.result.reason}.")
-    return trajectory
 
 
 def facts(product: Matrix, target: Matrix) -> dict[str, float]:

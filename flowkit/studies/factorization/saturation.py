@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from flowkit import initial, until
 from flowkit.claim import Curves
+from flowkit.claims.implicit_bias import succeeded
 from flowkit.dynamics import integrate
 from flowkit.fields import FactorFlow
 from flowkit.lowering import lower_expression
@@ -15,7 +16,7 @@ from flowkit.observables import end_to_end
 from flowkit.problems import MatrixSensing
 from flowkit.studies.catalogue import Reproducible
 from flowkit.studies.comparison import Comparison
-from flowkit.studies.factorization.recovery import SOURCE, succeeded
+from flowkit.studies.factorization.recovery import WANTED
 from flowkit.studies.settings import check_numbers
 from flowkit.studies.study import Study
 from flowkit.studies.work import Work
@@ -98,6 +99,7 @@ def saturation(settings: Settings, work: Work) -> Study:
         notes=(
             "Only <diag(1, a), W> is measured, once; each row is training to another value of it.",
             "The closed path is derived by flowkit.symbolic.two_coordinates.",
+            "Limits to compare with are calculated from the published law; none is printed.",
         ),
         comparisons=tuple(_comparisons(settings, found)),
     )
@@ -159,7 +161,7 @@ def _comparisons(settings: Settings, found: list[tuple[Case, Part]]) -> list[Com
         ]
         bound = (None, TOLERANCE)
         rows.append(
-            Comparison(f"depth {depth}: relative distance to the path", errors, bound, SOURCE)
+            Comparison(f"depth {depth}: relative distance to the path", errors, bound, WANTED)
         )
     published = (float(PUBLISHED_START), float(PUBLISHED_RATIO))
     for depth, known in PUBLISHED_LIMITS.items():
@@ -176,13 +178,13 @@ def _comparisons(settings: Settings, found: list[tuple[Case, Part]]) -> list[Com
                     f"depth {depth}: weak value at {strong:.3g}",
                     [weak],
                     (None, float(known)),
-                    SOURCE,
+                    WANTED,
                 ),
                 Comparison(
                     f"depth {depth}: its limit, extrapolated",
                     [extrapolated],
                     float(known),
-                    SOURCE,
+                    WANTED,
                     tolerance=TOLERANCE,
                 ),
             ]

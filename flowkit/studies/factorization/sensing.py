@@ -5,7 +5,7 @@ from flowkit.problems import MatrixSensing
 from flowkit.studies.catalogue import Reproducible
 from flowkit.studies.comparison import Comparison
 from flowkit.studies.factorization import by_scale
-from flowkit.studies.factorization.by_scale import Found, Settings
+from flowkit.studies.factorization.by_scale import LARGEST_SCALE, Found, Settings
 from flowkit.studies.factorization.recovery import SOURCE, TRAIN_LOSS, WANTED, values
 from flowkit.studies.study import Study
 from flowkit.studies.work import Work
@@ -66,7 +66,7 @@ def _comparisons(found: Found) -> list[Comparison]:
     flows = [
         Comparison(
             f"depth {depth}: error",
-            values(found.of_depth(MEASURED, depth), "error"),
+            values(found.of_depth(MEASURED, depth, most=LARGEST_SCALE), "error"),
             PUBLISHED[depth],
             SOURCE,
             tolerance=TOLERANCE,
@@ -74,7 +74,7 @@ def _comparisons(found: Found) -> list[Comparison]:
         for depth in found.settings.depths
         if depth in PUBLISHED
     ]
-    return [nuclear, gap, *flows]
+    return [row for row in (nuclear, gap, *flows) if row.measured]
 
 
 STUDY = Reproducible(

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from flowkit import initial, until
 from flowkit.claim import Curves, Panels
+from flowkit.claims.implicit_bias import succeeded
 from flowkit.datasets import low_rank
 from flowkit.dynamics import descend, integrate, optimiser
 from flowkit.fields import FactorFlow
@@ -20,17 +21,24 @@ from flowkit.problems import MatrixCompletion
 from flowkit.studies.catalogue import Reproducible
 from flowkit.studies.comparison import Comparison
 from flowkit.studies.factorization.by_scale import PUBLISHED_RANK, PUBLISHED_SIZE
-from flowkit.studies.factorization.recovery import SOURCE, TRAIN_LOSS, succeeded
+from flowkit.studies.factorization.rates import rate_scale
+from flowkit.studies.factorization.recovery import SOURCE, TRAIN_LOSS, WANTED
 from flowkit.studies.settings import check_numbers
 from flowkit.studies.study import Study
 from flowkit.studies.work import Work
 
-VERSION = 1
+VERSION = 2
 OBSERVED, START = 2000, 1e-3  # as published
 # Learning rates at which descent is stable on the published matrix.
 LEARNING_RATES = {1: 200.0, 2: 4.0, 3: 1.0}
 LEAST_RATE = 0.5
-LEAST_ERRORS = {1: (0.79, 0.85), 2: (0.06, 0.10), 3: (None, 2e-3)}
+RISE = 1e-3  # of the loss between saves, as a share: more is no rounding
+# Published at depth 1 is one number, 0.82, around which the range is this study's own.
+LEAST_ERRORS = {
+    1: ((0.79, 0.85), WANTED),
+    2: ((0.06, 0.10), SOURCE),
+    3: ((None, 2e-3), SOURCE),
+}
 SAVES = 200
 FIRST_TIME, FOREVER = 1.0, 1e7
 SHOWN = 7  # singular values in the picture
@@ -76,7 +84,7 @@ def dynamics(settings: Settings, work: Work) -> Study:
 
     Raises:
         ValueError: more entries are to be observed than there are, or the rank exceeds the size.
-        ArithmeticError: descent diverged; the matrix is of another kind than the published one.
+        ArithmeticError: descent diverged, or its loss rose: it does not follow the flow.
 
     Source:
         Arora, Cohen, Hu, Luo 2019, arXiv:1905.13655, the experiments on dynamics.
@@ -104,7 +112,8 @@ def dynamics(settings: Settings, work: Work) -> Study:
         chart=_chart(settings, found),
         notes=(
             "The error is the mean of squares over all entries, the least one along training.",
-            f"Both end at the flow time at which the flow has a training loss of {TRAIN_LOSS:g}.",
+            f"The flow ends at a training loss of {TRAIN_LOSS:g}.",
+            f"Descent ends near the same flow time, after a multiple of {SAVES} steps.",
             "Off / on: norms of U^T G V off and on its diagonal where a tenth of the loss is left;",
             "leading: of the singular vectors of the largest values, as many as the true rank.",
         ),
@@ -137,19 +146,18 @@ def _train(depth: int, scale: float, seed: int, observed: int, size: int, rank: 
         )
     )
     along = {name: np.asarray(values) for name, values in flow.observables.items()}
-    rate = LEARNING_RATES.get(depth, LEAST_RATE)
+    rate = learning_rate(depth, size, observed)
     every = max(1, round(flow.final_time / rate / SAVES))
-    descent = succeeded(
-        descend(
-            problem,
-            start,
-            optimiser(None, rate),
-            SAVES * every,
-            learning_rate=rate,
-            save_every=every,
-            observables={"error": error},
-        )
+    descent = descend(
+        problem,
+        start,
+        optimiser(None, rate),
+        SAVES * every,
+        learning_rate=rate,
+        save_every=every,
+        observables={"error": error, "loss": LossOf(problem)},
     )
+    check_falling(np.asarray(succeeded(descent).observables["loss"]), depth, rate)
     return {
         "times": flow.ts.tolist(),
         "loss": along["loss"].tolist(),
@@ -160,8 +168,27 @@ def _train(depth: int, scale: float, seed: int, observed: int, size: int, rank: 
         "final_time": flow.final_time,
         "least_error": float(min(along["error"].min(), error(flow.final))),
         "descent_error": float(np.asarray(descent.observables["error"]).min()),
+        "learning_rate": rate,
         "descent_final_error": float(np.asarray(descent.observables["error"])[-1]),
     }
+
+
+def learning_rate(depth: int, size: int, observed: int) -> float:
+    """The rate of descent on a matrix of that size."""
+    scale = rate_scale(size / PUBLISHED_SIZE, observed / OBSERVED, depth)
+    return LEARNING_RATES.get(depth, LEAST_RATE) * scale
+
+
+def check_falling(losses: Float[np.ndarray, " saves"], depth: int, rate: float) -> None:
+    """Refuse descent whose loss rose from one saved step to the next."""
+    before, after = losses[:-1], losses[1:]
+    rose = np.flatnonzero(after > (1 + RISE) * before)
+    if rose.size:
+        i = rose[0]
+        raise ArithmeticError(
+            f"The loss of descent rose from {before[i]:g} to {after[i]:g} at depth {depth}: a "
+            f"learning rate of {rate:g} is too large for this matrix."
+        )
 
 
 def leading_alignment(
@@ -192,7 +219,7 @@ def _row(depth: int, scale: float, parts: Sequence[Part]) -> dict[str, Any]:
         "descent": float(np.mean(descent)),
         "least": min(descent),
         "largest": max(descent),
-        "learning_rate": LEARNING_RATES.get(depth, LEAST_RATE),
+        "learning_rate": float(np.mean(of("learning_rate"))),
         "effective_rank": float(np.mean(of("effective_rank"))),
         "off_/_on": float(np.mean([_alignment(part, "whole") for part in parts])),
         "leading": float(np.mean([_alignment(part, "leading") for part in parts])),
@@ -211,10 +238,10 @@ def _comparisons(
         Comparison(
             f"depth {depth}, descent from {START:g} I: least error",
             [part["descent_error"] for part in found[depth, START]],
-            published,
-            SOURCE,
+            bounds,
+            source,
         )
-        for depth, published in LEAST_ERRORS.items()
+        for depth, (bounds, source) in LEAST_ERRORS.items()
         if as_published and (depth, START) in found
     ]
 

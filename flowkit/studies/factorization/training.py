@@ -88,7 +88,6 @@ def trained_by_steps(name: str, **draw: Any) -> Part:
     )
     return {
         **{key: value.tolist() for key, value in series.items()},
-        "values": along["values"][kept][-1, : rank + 2].tolist(),
         "rate": rate,
         "trained": where_trained(series),
     }
