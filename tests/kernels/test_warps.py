@@ -14,7 +14,7 @@ from flowkit.kernels.checks import KINDS
 from flowkit.kernels.tiles import eligibility, registration, tiled_gram, tiled_pairs
 from flowkit.kernels.tiles.gram import block_of
 
-WIDE = dict(filter_size=(11, 7))
+WIDE = dict(filter_size=(11, 7), train_ends=True)
 NETWORKS = {
     "gap": dict(depth=4),
     "flatten, all layers trained": dict(depth=3, readout="flatten", train_ends=True),
