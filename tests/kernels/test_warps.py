@@ -11,7 +11,7 @@ import sympy as sp
 
 from flowkit.kernels import Convolutional, LocalAverage
 from flowkit.kernels.checks import KINDS
-from flowkit.kernels.tiles import eligibility, registration, tiled_gram, tiled_pairs
+from flowkit.kernels.tiles import eligibility, probing, registration, tiled_gram, tiled_pairs
 from flowkit.kernels.tiles.gram import block_of
 
 WIDE = dict(filter_size=(11, 7), train_ends=True)
@@ -143,10 +143,57 @@ def test_a_refused_kernel_takes_the_general_path_and_says_why(monkeypatch, caplo
     assert "of a reason" in caplog.text
 
 
-def test_an_accepted_kernel_goes_to_the_gpu(monkeypatch, taken):
+@pytest.fixture
+def accepted(monkeypatch):
+    """A CPU that passes for a GPU, on which no program has been probed."""
     monkeypatch.setattr(registration, "_is_cpu", lambda device: False)
     monkeypatch.setattr(registration, "why_not_warps", lambda *arguments: None)
-    x = jnp.asarray(images(2, shape=(3, 3, 1)))
-    found = registration.fast_gram(Convolutional(2), x, x, "ntk", symmetric=True)
+    monkeypatch.setattr(probing, "_verdicts", {})
+    registration._say.cache_clear()
+
+
+def test_an_accepted_kernel_goes_to_the_gpu_and_is_probed_once(monkeypatch, accepted, taken):
+    kernel, x = Convolutional(2, train_ends=True), jnp.asarray(images(2, shape=(3, 3, 1)))
+    found = registration.fast_gram(kernel, x, x, "ntk", symmetric=True)
     assert taken[0]["device"] == cpu()
-    np.testing.assert_allclose(found, tiled_gram(Convolutional(2), np.asarray(x)), rtol=1e-13)
+    np.testing.assert_allclose(found, tiled_gram(kernel, np.asarray(x)), rtol=1e-13)
+    monkeypatch.setattr(registration, "_values_of", None)
+    assert registration.fast_gram(kernel, x, x, "ntk", symmetric=True) is not None
+
+
+@pytest.mark.parametrize("name", ["tiled_gram", "tiled_pairs"])
+def test_a_gpu_that_computes_something_else_is_found_out(name, monkeypatch, caplog, accepted):
+    """One value in four is off by a hundredth, from the third on."""
+    kernel = Convolutional(2, train_ends=True)
+    x, calls = jnp.asarray(images(4, shape=(3, 3, 1))), []
+    right = {"tiled_gram": tiled_gram, "tiled_pairs": tiled_pairs}[name]
+
+    def wrong(*arguments, device, **options):
+        calls.append(device)
+        return right(*arguments, **options) * np.array([1, 1, 1.01, 1])
+
+    monkeypatch.setattr(registration, "LEAST_WORK", 0)
+    monkeypatch.setattr(registration, name, wrong)
+    run = {
+        "tiled_gram": lambda: registration.fast_gram(kernel, x, x, "ntk", symmetric=True),
+        "tiled_pairs": lambda: registration.fast_pairs(kernel, x, x, "ntk"),
+    }[name]
+    with caplog.at_level(logging.WARNING):
+        assert run() is None
+        assert run() is None
+    assert len(calls) == 1
+    assert "values were wrong" in caplog.text
+
+
+def test_values_beyond_the_numbers_give_no_verdict(accepted):
+    x = jnp.asarray(images(2, shape=(3, 3, 1)))
+    program = probing.Program.of(Convolutional(2), x, "ntk", cpu(), paired=False)
+    beyond = np.full(4, np.inf)
+    assert program.judge(np.full(4, np.nan), beyond) is None
+    assert not program.is_probed
+
+
+def test_probes_lie_in_rows_and_columns_of_their_own():
+    rows, columns = probing.places(7, 4)
+    assert len(set(rows)) == len(set(columns)) == probing.PROBES
+    assert (max(rows), max(columns)) < (7, 4)
