@@ -1,4 +1,4 @@
-"""Optimisers on one factorization: all reach zero training error, not the same matrix."""
+"""Optimisers on one factorization: the matrices they find at one training loss."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -115,7 +115,7 @@ def optimizers(settings: Settings, work: Work) -> Study:
             f"Learning rates were chosen on seed {CHOSEN_ON}; seeds here start at {first}.",
             "Trained: seeds that reach the loss within the steps they get, as descent / as flow.",
             "Steps, rank, flow and next s, the first singular value beyond the true rank: medians.",
-            "Minibatch descent follows gradient flow; it has no flow of its own here.",
+            "Minibatch descent has no flow of its own here.",
         ),
         comparisons=tuple(_comparisons(descents)),
     )
