@@ -58,11 +58,29 @@ def test_the_bound_of_the_entry():
 
 
 def test_training_is_read_between_saves():
-    series = {"loss": np.array([1.0, 1e-4, 1e-6]), "error": np.array([3.0, 2.0, 1.0])}
+    series = {
+        "loss": np.array([1.0, 1e-4, 1e-6]),
+        "error": np.array([3.0, 2.0, 1.0]),
+        "values": np.array([[9.0, 9.0], [4.0, 3.0], [6.0, 1.0]]),
+    }
     found = training.where_trained(series)
     assert found is not None
     assert found["error"] == pytest.approx(1.5)
+    assert found["values"] == pytest.approx([5.0, 2.0])
     assert training.where_trained({"loss": np.array([1.0, 0.1])}) is None
+
+
+def test_the_singular_values_around_the_true_rank_are_shown():
+    part = {
+        "loss": [1.0, 0.5, 0.1],
+        "values": [[0.0, i, 10 * i] for i in range(1, 8)],
+        "true_values": [11.0, 21.0, 31.0, 41.0, 0.0, 0.0, 0.0],
+    }
+    panels = {panel.title[:3]: panel for panel in optimizers._spectrum(4, {"Adam": part})}
+    assert list(panels) == ["s_2", "s_3", "s_4", "s_5", "s_6"]
+    assert panels["s_3"].lines["Adam"] == ([0.5, 0.1], [3, 30])
+    assert panels["s_4"].lines[optimizers.TRUTH] == ([0.5, 0.1], [41.0, 41.0])
+    assert optimizers.TRUTH not in panels["s_5"].lines
 
 
 def test_rates_of_descent_keep_curvature_times_rate():
@@ -99,9 +117,19 @@ def test_small_completion_beside_the_least_norm(tmp_path):
 def test_optimisers_follow_their_flows(tmp_path):
     settings = {"optimisers": ("gd", "normalised"), "seeds": 1, "size": 20, "rank": 2}
     study = _run("optimizers", tmp_path, observed=200, scale=1e-2, **settings)
-    for row in study.rows:
-        assert row["trained"] == "1 / 1"
-        assert row["error"] == pytest.approx(row["flow"], rel=0.2)
+    parts = [json.loads(path.read_text()) for path in (tmp_path / "parts").glob("descent-*")]
+    assert [part["case"]["seed"] for part in parts] == [1, 1]
+    for part in (part["result"] for part in parts):
+        values = np.array(part["values"])
+        assert values.shape == (settings["rank"] + training.BEYOND, len(part["loss"]))
+        assert np.all(np.diff(values, axis=0) <= 0)
+        np.testing.assert_allclose(values[:, -1], part["true_values"], rtol=0.01, atol=0.1)
+    plain, normalised = study.rows
+    assert plain["trained"] == normalised["trained"] == "1 / 1"
+    assert plain["flow"] == pytest.approx(normalised["flow"], rel=1e-3)  # one path at two speeds
+    assert plain["error"] == pytest.approx(plain["flow"], rel=0.3)  # its steps are the longer
+    assert normalised["error"] == pytest.approx(normalised["flow"], rel=0.03)
+    assert plain["next_s"] == pytest.approx(normalised["next_s"], rel=0.2)
 
 
 @pytest.mark.slow

@@ -158,14 +158,14 @@ def _chart(settings: Settings, by_depth: dict[int, list[dict[str, Any]]]) -> Pan
         reverse_x=True,
     )
     return Panels(
-        title="A 4 x 4 completion, R = 3: rank falls, nuclear norm rises, as the start shrinks",
+        title="A 4 x 4 completion, R = 3: where the flow ends, by the scale of its start",
         panels=(
             panel("nuclear norm", of("nuclear_norm") | {n: flat(v) for n, v in names.items()}),
             panel("effective rank", of("effective_rank")),
         ),
         columns=2,
-        caption="The smaller the start, the nearer the flow ends to the rank-one completion, whose "
-        "nuclear norm is the larger.",
+        caption="Lines: ends of the flow from a multiple of the identity. Grey: the least nuclear "
+        "norm of a completion, and that of the rank-one completion.",
     )
 
 

@@ -1,7 +1,7 @@
-"""Optimisers on one factorization: all reach zero training error, not the same matrix."""
+"""Optimisers on one factorization: the matrices they find at one training loss."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from flowkit.claim import Curves, Panels
 from flowkit.studies.catalogue import Reproducible
 from flowkit.studies.comparison import Comparison
-from flowkit.studies.factorization.rates import CHOICES, OBSERVED, SIZE
+from flowkit.studies.factorization.rates import CHOICES, CHOSEN_ON, OBSERVED, SIZE
 from flowkit.studies.factorization.training import (
     TRAINED,
     Part,
@@ -21,7 +21,9 @@ from flowkit.studies.settings import check_numbers
 from flowkit.studies.study import Study
 from flowkit.studies.work import Work
 
-VERSION = 1
+VERSIONS = {"descent": 2, "flow": 1}
+AROUND = 2  # singular values that are shown on either side of the true rank's
+TRUTH = "true matrix"
 SOURCE = "the essay"  # that set the question: "Adam is faster and generalises slightly worse here"
 
 
@@ -34,7 +36,7 @@ class Settings:
         depth: The number of factors.
         scale: Scale of the product at the start.
         observed: The number of observed entries.
-        seeds: How many draws of matrix, entries and start.
+        seeds: How many draws of matrix, entries and start, after the one that rates were chosen on.
         size: Rows and columns of the matrix.
         rank: Its rank.
     """
@@ -87,7 +89,8 @@ def optimizers(settings: Settings, work: Work) -> Study:
         "size": settings.size,
         "rank": settings.rank,
     }
-    seeds = range(settings.seeds)
+    first = CHOSEN_ON + 1
+    seeds = range(first, first + settings.seeds)
     run = lambda part, solve, names: _by_name(
         names,
         settings.seeds,
@@ -95,7 +98,7 @@ def optimizers(settings: Settings, work: Work) -> Study:
             part,
             solve,
             [{"name": n, "seed": s, **common} for n, s in itertools.product(names, seeds)],
-            version=VERSION,
+            version=VERSIONS[part],
         ),
     )
     descents = run("descent", trained_by_steps, settings.optimisers)
@@ -109,9 +112,10 @@ def optimizers(settings: Settings, work: Work) -> Study:
         chart=_chart(settings, descents),
         notes=(
             "Errors are means of squares over all entries: the median, least and largest seed.",
+            f"Learning rates were chosen on seed {CHOSEN_ON}; seeds here start at {first}.",
             "Trained: seeds that reach the loss within the steps they get, as descent / as flow.",
-            "Next s: the largest singular value beyond the true rank. Flow: the median error.",
-            "Minibatch descent follows gradient flow; it has no flow of its own here.",
+            "Steps, rank, flow and next s, the first singular value beyond the true rank: medians.",
+            "Minibatch descent has no flow of its own here.",
         ),
         comparisons=tuple(_comparisons(descents)),
     )
@@ -122,7 +126,7 @@ def _by_name(names: Sequence[str], seeds: int, parts: Sequence[Part]) -> dict[st
     return {name: list(itertools.islice(rest, seeds)) for name in names}
 
 
-def _ends(parts: Sequence[Part] | None, fact: str) -> list[float]:
+def _ends(parts: Sequence[Part] | None, fact: str) -> list[Any]:
     """A fact of every part that was trained."""
     return [part["trained"][fact] for part in parts or () if part["trained"] is not None]
 
@@ -146,7 +150,9 @@ def _row(
         "least": min(errors, default=None),
         "largest": max(errors, default=None),
         "effective_rank": _median(_ends(parts, "effective_rank")),
-        "next_s": _median(_ends(parts, "next_value")),
+        "next_s": _median(
+            [next(iter(values[settings.rank :]), 0.0) for values in _ends(parts, "values")]
+        ),
         "flow": _median(flow_errors),
     }
 
@@ -187,11 +193,34 @@ def _chart(settings: Settings, descents: Mapping[str, Sequence[Part]]) -> Panels
             panel("error over all entries", "steps", "error", steps),
             panel("error by training loss", "loss", "error", loss),
             panel("rank by training loss", "loss", "effective_rank", loss, log_y=False),
+            *_spectrum(settings.rank, first),
         ),
-        columns=2,
+        columns=3,
         caption="The same problem and start for all, the first seed. Errors are means of squares "
-        "over all entries.",
+        f"over all entries. Grey: the singular value s_i of the true matrix, 0 for i above "
+        f"{settings.rank}.",
     )
+
+
+def _spectrum(rank: int, parts: Mapping[str, Part]) -> Iterator[Curves]:
+    """A panel for each singular value around the true rank, by training loss."""
+    kept = len(next(iter(parts.values()))["true_values"])
+    losses = [loss for part in parts.values() for loss in part["loss"][1:]]
+    for i in range(max(0, rank - AROUND - 1), min(kept, rank + AROUND)):
+        lines = {name: (part["loss"][1:], part["values"][i][1:]) for name, part in parts.items()}
+        if i < rank:
+            true = next(iter(parts.values()))["true_values"][i]
+            lines[TRUTH] = ([max(losses), min(losses)], [true, true])
+        yield Curves(
+            title=f"s_{i + 1} by training loss",
+            x_label="training loss",
+            y_label=f"singular value {i + 1}",
+            lines=lines,
+            references=(TRUTH,),
+            log_x=True,
+            log_y=True,
+            reverse_x=True,
+        )
 
 
 STUDY = Reproducible(

@@ -8,6 +8,7 @@ import numpy as np
 from flowkit import rules
 
 SIZE, OBSERVED = 50, 600  # of the matrix on which the learning rates were chosen
+CHOSEN_ON = 0  # its seed
 TINY = 1e-16  # under the roots of the adaptive rules: nothing
 BATCHES = 6  # a batch of stochastic descent is the observations over this
 

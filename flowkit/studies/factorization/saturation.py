@@ -216,8 +216,8 @@ def _chart(settings: Settings, found: list[tuple[Case, Part]]) -> Curves:
         points={"factor flow": (flow[0], flow[1])},
         log_x=True,
         log_y=True,
-        caption="Lines: closed paths. Marks: trained factorizations. From depth 3 on the weak "
-        "value saturates.",
+        caption="Lines: closed paths from equal starts. Marks: trained factorizations, each to "
+        "another value of the measurement.",
     )
 
 

@@ -253,8 +253,9 @@ def _chart(settings: Settings, found: Mapping[tuple[int, float], Sequence[Part]]
         title=f"Gradient flow from {settings.scales[0]:g} I, {settings.observed:,} observed",
         panels=tuple(panel(depth, part) for panel in rows for depth, part in first.items()),
         columns=len(first),
-        caption="Depth 1 moves all singular values together; deeper factorizations learn few, one "
-        "after another.",
+        caption=f"The first seed. Top: the {SHOWN} largest singular values. Middle: training loss "
+        "and error over all entries. Bottom: the gradient between singular vectors, on and off the "
+        "diagonal of U^T G V; grey: between all vectors, not those of the largest values alone.",
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Array, Float
 
 from flowkit import initial, until
 from flowkit.datasets import low_rank
@@ -19,6 +20,7 @@ from flowkit.studies.factorization.rates import BATCHES, CHOICES
 
 TRAINED = 1e-5  # training loss (mean of squares) at which optimisers are compared
 SAVES = 200
+BEYOND = 3  # singular values kept after those of the true rank
 LATEST = 1e6  # of each flow's clock
 FLOW_RTOL, FLOW_STEPS = 1e-5, 10_000
 
@@ -27,8 +29,9 @@ Part = dict[str, Any]
 
 @dataclass(frozen=True)
 class Drawn:
-    """A problem, its error over all entries, a start, and a key for batches."""
+    """A matrix, its observed entries, the error over all, a start, and a key for batches."""
 
+    matrix: Float[Array, "size size"]
     problem: MatrixCompletion
     error: LossOf
     start: initial.Factors
@@ -41,7 +44,7 @@ def _drawn(seed: int, depth: int, scale: float, observed: int, size: int, rank: 
     everything = MatrixCompletion.from_matrix(drawn.matrix, observed=np.ones((size, size), bool))
     start_key, batch_key = jax.random.split(drawn.start_key)
     start = initial.gaussian(problem, depth, scale, key=start_key)
-    return Drawn(problem, LossOf(everything), start, batch_key)
+    return Drawn(drawn.matrix, problem, LossOf(everything), start, batch_key)
 
 
 @cache
@@ -56,15 +59,18 @@ def _squared_residual(factors, example):
 
 
 def trained_by_steps(name: str, **draw: Any) -> Part:
-    """Series along descent, and the matrix where the training loss falls to `TRAINED`."""
+    """Series along descent, and the matrix where the training loss falls to `TRAINED`.
+
+    The leading singular values are kept by value, largest first, each along descent.
+    """
     drawn, choice = _drawn(**draw), CHOICES[name]
-    problem, rank = drawn.problem, draw["rank"]
+    problem, leading = drawn.problem, draw["rank"] + BEYOND
     rate = choice.rate_for(draw["size"], draw["observed"], draw["depth"])
     observables = {
         "loss": LossOf(problem),
         "error": drawn.error,
         "effective_rank": effective_rank,
-        "values": singular_values,
+        "values": lambda y: singular_values(y)[:leading],
     }
     data = (problem.rows, problem.cols, problem.values)
     batches = Minibatches(data, max(1, draw["observed"] // BATCHES), replace=True)
@@ -81,30 +87,28 @@ def trained_by_steps(name: str, **draw: Any) -> Part:
     along = {key: np.asarray(value) for key, value in trajectory.observables.items()}
     finite = int(np.argmin(np.isfinite(along["loss"]))) or len(along["loss"])
     kept = slice(0, finite if trajectory.result.successful else max(1, finite - 1))
-    series = {key: along[key][kept] for key in ("loss", "error", "effective_rank")}
+    series = {key: value[kept] for key, value in along.items()}
     series["steps"] = np.asarray(trajectory.ts, float)[kept]
-    series["next_value"] = (
-        along["values"][kept, rank] if rank < draw["size"] else 0 * series["loss"]
-    )
     return {
-        **{key: value.tolist() for key, value in series.items()},
+        **{key: value.T.tolist() for key, value in series.items()},
+        "true_values": np.asarray(singular_values(drawn.matrix))[:leading].tolist(),
         "rate": rate,
         "trained": where_trained(series),
     }
 
 
-def where_trained(series: Mapping[str, np.ndarray]) -> dict[str, float] | None:
+def where_trained(series: Mapping[str, np.ndarray]) -> Part | None:
     """What was recorded where the loss first falls to `TRAINED`, between saves; None if never."""
     below = np.flatnonzero(series["loss"] <= TRAINED)
     if not below.size:
         return None
     last = below[0]
     if last == 0:
-        return {key: float(value[0]) for key, value in series.items()}
-    pair = slice(last - 1, last + 1)
-    logs = -np.log(series["loss"][pair])
-    between = lambda values: float(np.interp(-np.log(TRAINED), logs, values[pair]))
-    return {key: between(value) for key, value in series.items()}
+        return {key: value[0].tolist() for key, value in series.items()}
+    logs = np.log(series["loss"][last - 1 : last + 1])
+    share = (logs[0] - np.log(TRAINED)) / (logs[0] - logs[1])
+    between = lambda values: values[last - 1] + share * (values[last] - values[last - 1])
+    return {key: between(value).tolist() for key, value in series.items()}
 
 
 def trained_by_flow(name: str, **draw: Any) -> Part:
