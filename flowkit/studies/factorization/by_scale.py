@@ -1,7 +1,7 @@
 """Flows of several depths and the least nuclear norm, by the scale of the start."""
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -10,9 +10,15 @@ import numpy as np
 from flowkit.claim import Curves, Panels
 from flowkit.datasets import LowRank, low_rank
 from flowkit.problems import MatrixCompletion, MatrixSensing
-from flowkit.studies.factorization.recovery import least_nuclear_norm, recovered, values
+from flowkit.studies.comparison import Comparison
+from flowkit.studies.factorization.recovery import (
+    TRAIN_LOSS,
+    least_nuclear_norm,
+    recovered,
+    values,
+)
 from flowkit.studies.settings import check_numbers
-from flowkit.studies.study import Cell
+from flowkit.studies.study import Cell, Study
 from flowkit.studies.work import Work
 
 VERSION = 1
@@ -80,20 +86,56 @@ class Found:
         return [part for scale in scales for part in self.flows[observed, depth, scale]]
 
 
-def find(settings: Settings, work: Work, observe: Observe) -> Found:
-    """Solve every part that is not there yet.
+def study(
+    settings: Settings,
+    work: Work,
+    *,
+    name: str,
+    task: str,
+    counted: str,
+    observe: Observe,
+    compare: Callable[[Found], Sequence[Comparison]],
+    notes: tuple[str, ...],
+) -> Study:
+    """The study of one way to observe a matrix.
 
     Args:
-        settings: Of the study.
+        settings: Depths, scales, numbers of observations, seeds.
         work: Where parts are kept.
+        name: The name on the command line.
+        task: What is done with the matrix, for the title.
+        counted: What is counted by the number of observations.
         observe: Observes a matrix, so many times.
+        compare: Holds what was found of the published matrix against published numbers.
+        notes: What a reader has to know of this way to observe, and of what is published.
 
     Returns:
-        What was found.
+        A row per number of observations, method and scale.
 
     Raises:
         ValueError: more is to be observed than there is, or the rank exceeds the size.
     """
+    found = _find(settings, work, observe)
+    matrix = f"a rank-{settings.rank} matrix, {settings.size} x {settings.size}"
+    title = f"{task} of {matrix}: mean and range, seeds: {settings.seeds}"
+    comparisons = compare(found) if settings.published else ()
+    return Study(
+        name=name,
+        title=title,
+        settings=settings,
+        rows=_rows(found),
+        chart=_panels(found, title, counted),
+        notes=(
+            "The error is the mean of squares over all entries, its mean and range over seeds.",
+            f"Flows stop at a training loss (mean of squares) of {TRAIN_LOSS:g}.",
+            *notes,
+        ),
+        comparisons=tuple(row for row in comparisons if row.measured),
+    )
+
+
+def _find(settings: Settings, work: Work, observe: Observe) -> Found:
+    """Solve every part that is not there yet."""
     draws = [
         {"size": settings.size, "rank": settings.rank, "observed": observed, "seed": seed}
         for observed, seed in itertools.product(settings.observed, range(settings.seeds))
@@ -127,7 +169,7 @@ def find(settings: Settings, work: Work, observe: Observe) -> Found:
     return Found(settings, flows, least)
 
 
-def rows(found: Found) -> tuple[dict[str, Cell], ...]:
+def _rows(found: Found) -> tuple[dict[str, Cell], ...]:
     """A row per number of observations, method and scale: means over seeds."""
     table = []
     for observed in found.settings.observed:
@@ -157,7 +199,7 @@ def _row(observed: int, method: str, scale: float | None, parts: list[Part]) -> 
     }
 
 
-def panels(found: Found, title: str, counted: str) -> Panels:
+def _panels(found: Found, title: str, counted: str) -> Panels:
     """Error, nuclear norm and effective rank by scale; a row per number of observations."""
     return Panels(
         title=title,

@@ -1,4 +1,9 @@
-"""Depth against the nuclear norm, in matrix completion."""
+"""Depth against the nuclear norm, in matrix completion.
+
+Source: Arora, Cohen, Hu, Luo 2019, arXiv:1905.13655, the experiments on completion.
+"""
+
+from functools import partial
 
 from flowkit.datasets import LowRank
 from flowkit.problems import MatrixCompletion
@@ -6,48 +11,11 @@ from flowkit.studies.catalogue import Reproducible
 from flowkit.studies.comparison import Comparison
 from flowkit.studies.factorization import by_scale
 from flowkit.studies.factorization.by_scale import LARGEST_SCALE, Found, Settings
-from flowkit.studies.factorization.recovery import SOURCE, TRAIN_LOSS, WANTED, ratios, values
-from flowkit.studies.study import Study
-from flowkit.studies.work import Work
+from flowkit.studies.factorization.recovery import SOURCE, WANTED, ratios, values
 
 FEW, MANY = 2000, 5000  # observed entries, as published
 # Errors at MANY entries: published of depth 2 alone, which the deeper should not exceed.
 MANY_ERRORS = {2: ((None, 9e-5), SOURCE), 3: ((None, 9e-5), WANTED), 4: ((None, 9e-5), WANTED)}
-
-
-def depth_vs_nuclear(settings: Settings, work: Work) -> Study:
-    """Complete a low-rank matrix by flows of several depths and by the least nuclear norm.
-
-    Args:
-        settings: Depths, scales, numbers of observed entries, seeds.
-        work: Where parts are kept.
-
-    Returns:
-        A row per number of observed entries, method and scale.
-
-    Raises:
-        ValueError: more entries are to be observed than there are, or the rank exceeds the size.
-
-    Source:
-        Arora, Cohen, Hu, Luo 2019, arXiv:1905.13655, the experiments on completion.
-    """
-    found = by_scale.find(settings, work, _observe)
-    matrix = f"a rank-{settings.rank} matrix, {settings.size} x {settings.size}"
-    title = f"Completion of {matrix}: mean and range, seeds: {settings.seeds}"
-    return Study(
-        name="depth-vs-nuclear",
-        title=title,
-        settings=settings,
-        rows=by_scale.rows(found),
-        chart=by_scale.panels(found, title, "observed"),
-        notes=(
-            "The error is the mean of squares over all entries, its mean and range over seeds.",
-            f"Flows stop at a training loss (mean of squares) of {TRAIN_LOSS:g}.",
-            "Published: numbers of single draws, and ranges over scales and stopping points.",
-            f"{WANTED.capitalize()}: what this study asks of itself, around such numbers.",
-        ),
-        comparisons=tuple(_comparisons(found)),
-    )
 
 
 def _observe(drawn: LowRank, count: int) -> MatrixCompletion:
@@ -57,8 +25,6 @@ def _observe(drawn: LowRank, count: int) -> MatrixCompletion:
 def _comparisons(found: Found) -> list[Comparison]:
     """The published and the wanted numbers that the settings allow to compare with."""
     settings, rows = found.settings, []
-    if not settings.published:
-        return rows
     if FEW in settings.observed:
         rows += _nuclear(found)
         for depth in settings.depths:
@@ -72,7 +38,7 @@ def _comparisons(found: Found) -> list[Comparison]:
             if depth in settings.depths:
                 errors = values(found.of_depth(MANY, depth, most=LARGEST_SCALE), "error")
                 rows.append(Comparison(f"{name}, depth {depth}: error", errors, bounds, source))
-    return [row for row in rows if row.measured]
+    return rows
 
 
 def _nuclear(found: Found) -> list[Comparison]:
@@ -118,7 +84,18 @@ def _deep(found: Found, depth: int) -> list[Comparison]:
 
 
 STUDY = Reproducible(
-    run=depth_vs_nuclear,
+    run=partial(
+        by_scale.study,
+        name="depth-vs-nuclear",
+        task="Completion",
+        counted="observed",
+        observe=_observe,
+        compare=_comparisons,
+        notes=(
+            "Published: numbers of single draws, and ranges over scales and stopping points.",
+            f"{WANTED.capitalize()}: what this study asks of itself, around such numbers.",
+        ),
+    ),
     settings=Settings(
         depths=(2, 3, 4), scales=(1e-3, 1e-4, 1e-5, 1e-6), observed=(FEW, MANY), seeds=5
     ),
