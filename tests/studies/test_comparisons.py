@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from flowkit.studies.factorization import (
+    by_scale,
     depth_vs_nuclear,
     incremental,
     norms_diverge,
@@ -80,6 +81,16 @@ def test_sensing(shallow, deep, within):
     assert rows["nuclear: error"] == (True, SOURCE)
     assert rows["nuclear: relative gap"] == (True, WANTED)
     assert [rows[f"depth {depth}: error"][0] for depth in (2, 3, 4)] == [within] * 3
+
+
+def test_flows_that_end_at_another_matrix_are_named():
+    recovers, strays = _part(1e-5), _part(14.7, 661.0)
+    flows = {(2000, 4, 1e-5): [recovers, recovers, strays], (2000, 3, 1e-5): [recovers] * 3}
+    settings = Settings(depths=(3, 4), scales=(1e-5,), observed=(2000,), seeds=3)
+    (note,) = by_scale._strays(Found(settings, flows, {}))
+    assert note.endswith("zero: depth 4 from 1e-05, 2000 observed, seed 2.")
+    flows[2000, 4, 1e-5][2] = recovers
+    assert not by_scale._strays(Found(settings, flows, {}))
 
 
 def test_singular_values():

@@ -25,6 +25,7 @@ VERSION = 1
 NUCLEAR = "least nuclear norm"
 PUBLISHED_SIZE, PUBLISHED_RANK = 100, 5
 LARGEST_SCALE = 1e-3  # published scales run from here down to 1e-6
+ERROR_OF_ZERO = 1.0  # the mean square of the true matrix
 ROOM_BELOW = 5  # factor below the least error of a flow that is shown
 SHOWN = {
     "error": "reconstruction error",
@@ -129,6 +130,7 @@ def study(
             "The error is the mean of squares over all entries, its mean and range over seeds.",
             f"Flows stop at a training loss (mean of squares) of {TRAIN_LOSS:g}.",
             *notes,
+            *_strays(found),
         ),
         comparisons=tuple(row for row in comparisons if row.measured),
     )
@@ -167,6 +169,17 @@ def _find(settings: Settings, work: Work, observe: Observe) -> Found:
     for draw, part in zip(draws, parts, strict=True):
         least.setdefault(draw["observed"], []).append(part)
     return Found(settings, flows, least)
+
+
+def _strays(found: Found) -> list[str]:
+    """Which flows fit what is observed by a matrix that is further from the true one than zero."""
+    strays = [
+        f"depth {depth} from {scale:g}, {observed} observed, seed {seed}"
+        for (observed, depth, scale), parts in found.flows.items()
+        for seed, error in enumerate(values(parts, "error"))
+        if error > ERROR_OF_ZERO
+    ]
+    return [f"Further from the true matrix than zero: {'; '.join(strays)}."] if strays else []
 
 
 def _rows(found: Found) -> tuple[dict[str, Cell], ...]:
