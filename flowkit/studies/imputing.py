@@ -18,6 +18,8 @@ Fill = Callable[[Rows], Rows]
 Candidates = Mapping[str, Fill]
 
 DEFAULT, TUNED = "deep factorization, as it comes", "deep factorization, tuned"
+SQUARES, SOFT = "least squares with offsets", "soft-impute"
+NUCLEAR = "least nuclear norm"
 VALIDATION, FOLDS = 0.1, 3  # of the known entries, and how many such parts choose
 PENALTIES = np.geomspace(1, 1e-4, 14)[1:]  # of soft-impute; 1 gives a zero matrix
 GAP = 1e-3  # relative duality gap of the nuclear norm: far below the differences of interest
@@ -186,11 +188,11 @@ def _untuned_deep_factorization(seed: int) -> Candidates:
 METHODS: Mapping[str, Callable[[int], Candidates]] = {
     DEFAULT: _untuned_deep_factorization,
     TUNED: deep_factorization,
-    "least squares with offsets": _least_squares,
+    SQUARES: _least_squares,
     "iterative imputer": _iterative,
     "nearest neighbours": _nearest_neighbours,
-    "soft-impute": _soft_impute,
-    "least nuclear norm": _least_nuclear_norm,
+    SOFT: _soft_impute,
+    NUCLEAR: _least_nuclear_norm,
     "column means": _column_means,
 }
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 
 import jax
 import numpy as np
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 
 from flowkit import MatrixCompletion
 from flowkit.cli import app
-from flowkit.datasets import seattle_temperatures
+from flowkit.datasets import san_francisco_temperatures, seattle_temperatures
 from flowkit.studies import movielens, temperatures
 from flowkit.studies.imputing import DEFAULT, METHODS, TUNED
 
@@ -95,9 +96,13 @@ def test_predictions_of_biases_are_those_of_ridge_regression():
     np.testing.assert_allclose(predicted, mean + np.add.outer(effects[:12], effects[12:]))
 
 
-def test_imputers_are_told_of_the_known_temperatures_alone(monkeypatch):
+CITIES = {"seattle": seattle_temperatures, "san-francisco": san_francisco_temperatures}
+
+
+@pytest.mark.parametrize("city", CITIES)
+def test_imputers_are_told_of_the_known_temperatures_alone(city, monkeypatch):
     """The errors are those at hidden entries, and the part that is hidden is the one asked for."""
-    truth, told = seattle_temperatures(), []
+    truth, told = CITIES[city](), []
 
     def make(seed):
         def off_by_two(X):
@@ -107,22 +112,82 @@ def test_imputers_are_told_of_the_known_temperatures_alone(monkeypatch):
         return {"two": off_by_two}
 
     monkeypatch.setitem(METHODS, "off by two", make)
-    found = temperatures.fill(method="off by two", seed=0, observed=0.3)
+    found = temperatures.fill(city=city, method="off by two", seed=0, observed=0.3)
     assert found == {"rmse": pytest.approx(2.0), "validation": None, "setting": "two"}
     assert told == [pytest.approx(0.3, abs=0.02)]
 
 
-def test_the_study_of_temperatures_has_the_best_first_and_pairs_splits(tmp_path, monkeypatch):
-    truth = seattle_temperatures()
-    off = lambda error: lambda seed: {"": lambda X: np.where(np.isnan(X), truth + error(seed), X)}
-    methods = {DEFAULT: off(lambda seed: 1.0 + seed), "worse": off(lambda seed: 3.0)}
-    monkeypatch.setattr(temperatures, "METHODS", methods)
-    assert _run("temperatures", "--seeds", 2, "--out", tmp_path).exit_code == 0
-    rows = _results(tmp_path)["rows"]
-    assert [row["imputer"] for row in rows] == [DEFAULT, "worse"]
-    assert [row["RMSE_(F)"] for row in rows] == [pytest.approx(1.5), pytest.approx(3.0)]
-    assert (rows[0]["least"], rows[0]["largest"]) == (pytest.approx(1.0), pytest.approx(2.0))
-    assert rows[1]["ratio_to_default"] == pytest.approx((3 / 1 + 3 / 2) / 2)
+def _fake_imputers(errors):
+    """Imputers by name that are off by a number, of the seed, in Seattle; by twice that elsewhere.
+
+    Which city it is they tell by its known entries.
+    """
+    truths = [read() for read in CITIES.values()]
+
+    def off(error):
+        def fill(X, seed):
+            known = ~np.isnan(X)
+            which = [np.array_equal(truth[known], X[known]) for truth in truths].index(True)
+            return np.where(known, X, truths[which] + (1 + which) * error(seed))
+
+        return lambda seed: {"": partial(fill, seed=seed)}
+
+    return {name: off(error) for name, error in errors.items()}
+
+
+def test_a_study_of_temperatures_has_the_best_first_and_pairs_splits(tmp_path, monkeypatch):
+    """Both cities and two splits; a miss of the best low-rank imputer on a split shows."""
+    errors = {
+        "soft-impute": lambda seed: 4.0,
+        TUNED: lambda seed: 3.0 + seed,
+        DEFAULT: lambda seed: 1.0 + seed,
+        "least nuclear norm": lambda seed: 5.0 - 3.2 * seed,
+        "least squares with offsets": lambda seed: 3.0,
+        "column means": lambda seed: 0.5,
+    }
+    imputers = _fake_imputers(errors)
+    monkeypatch.setattr(temperatures, "METHODS", imputers)
+    monkeypatch.setattr(
+        temperatures, "deep_factorization", lambda seed, depths: imputers[TUNED](seed)
+    )
+    done = _run("temperatures", "--seeds", 2, "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    found = _results(tmp_path)
+    rows = found["rows"]
+    order = [
+        "column means",
+        DEFAULT,
+        "least squares with offsets",
+        "least nuclear norm",
+        TUNED,
+        "soft-impute",
+    ]
+    assert [row["city"] for row in rows] == ["Seattle"] * 6 + ["San Francisco"] * 6
+    assert [row["imputer"] for row in rows] == order * 2
+    means = np.array([0.5, 1.5, 3.0, 3.4, 3.5, 4.0])
+    np.testing.assert_allclose([row["RMSE_(F)"] for row in rows], [*means, *2 * means])
+    assert (rows[1]["least"], rows[1]["largest"]) == (pytest.approx(1.0), pytest.approx(2.0))
+    assert rows[2]["ratio_to_default"] == pytest.approx((3 / 1 + 3 / 2) / 2)
+    best = np.array([3.0, 1.8])  # of three on a split; column means are none of them
+    default, tuned, *others = found["comparisons"]
+    assert default["quantity"].startswith(f"Seattle, {DEFAULT}: error / best of least squares")
+    np.testing.assert_allclose(default["values"], [1.0, 2.0] / best)
+    np.testing.assert_allclose(tuned["values"], [3.0, 4.0] / best)
+    assert (default["inside"], tuned["inside"]) == (1, 1)
+    assert (default["agrees_from"], default["agrees_to"]) == (None, 1.1)
+    assert [row["quantity"].split(",")[0] for row in others] == ["San Francisco"] * 2
+
+
+def test_cities_are_asked_for_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(temperatures, "METHODS", _fake_imputers({DEFAULT: lambda seed: 1.0}))
+    monkeypatch.setattr(temperatures, "_compared", lambda city, errors: [])
+    command = ("temperatures", "--seeds", 1, "--out", tmp_path, "--city")
+    assert _run(*command, "san-francisco").exit_code == 0
+    (row,) = _results(tmp_path)["rows"]
+    assert (row["city"], row["RMSE_(F)"]) == ("San Francisco", pytest.approx(2.0))
+    for wrong in ("boston", "seattle,seattle"):
+        refused = _message(_run(*command, wrong))
+        assert "'--city': must hold names of seattle, san-francisco, each once" in refused
 
 
 def test_the_depths_of_the_settings_are_those_tuned_over(monkeypatch):
@@ -132,7 +197,7 @@ def test_the_depths_of_the_settings_are_those_tuned_over(monkeypatch):
         "deep_factorization",
         lambda seed, depths: asked.append(depths) or {"": lambda X: np.nan_to_num(X)},
     )
-    temperatures.fill(method=TUNED, seed=0, observed=0.5, depths="2,4")
+    temperatures.fill(city="seattle", method=TUNED, seed=0, observed=0.5, depths="2,4")
     assert asked == [[2, 4]]
 
 
