@@ -13,7 +13,7 @@ from flowkit import MatrixCompletion
 from flowkit.cli import app
 from flowkit.datasets import san_francisco_temperatures, seattle_temperatures
 from flowkit.studies import movielens, temperatures
-from flowkit.studies.imputing import DEFAULT, METHODS, TUNED
+from flowkit.studies.imputing import DEFAULT, METHODS, STARTS, TUNED, hidden
 
 
 def _run(*arguments):
@@ -147,9 +147,8 @@ def test_a_study_of_temperatures_has_the_best_first_and_pairs_splits(tmp_path, m
     }
     imputers = _fake_imputers(errors)
     monkeypatch.setattr(temperatures, "METHODS", imputers)
-    monkeypatch.setattr(
-        temperatures, "deep_factorization", lambda seed, depths: imputers[TUNED](seed)
-    )
+    as_tuned = lambda seed, depths, starts=1: imputers[TUNED](seed)
+    monkeypatch.setattr(temperatures, "deep_factorization", as_tuned)
     done = _run("temperatures", "--seeds", 2, "--out", tmp_path)
     assert done.exit_code == 0, done.output
     found = _results(tmp_path)
@@ -191,14 +190,19 @@ def test_cities_are_asked_for_by_name(tmp_path, monkeypatch):
 
 
 def test_the_depths_of_the_settings_are_those_tuned_over(monkeypatch):
+    """One start of each is compared, and several fill."""
     asked = []
-    monkeypatch.setattr(
-        temperatures,
-        "deep_factorization",
-        lambda seed, depths: asked.append(depths) or {"": lambda X: np.nan_to_num(X)},
-    )
-    temperatures.fill(city="seattle", method=TUNED, seed=0, observed=0.5, depths="2,4")
-    assert asked == [[2, 4]]
+
+    def make(seed, depths, *, starts=1):
+        asked.append((depths, starts))
+        return {"": lambda X: np.where(np.isnan(X), starts, X)}
+
+    monkeypatch.setattr(temperatures, "deep_factorization", make)
+    found = temperatures.fill(city="seattle", method=TUNED, seed=0, observed=0.5, depths="2,4")
+    assert asked == [([2, 4], 1), ([2, 4], STARTS)]
+    truth = seattle_temperatures()
+    _, hide = hidden(truth, 0.5, seed=0)
+    assert found["rmse"] == pytest.approx(np.sqrt(np.mean((truth - STARTS)[hide] ** 2)))
 
 
 @pytest.mark.parametrize("name", ["temperatures", "movielens"])
