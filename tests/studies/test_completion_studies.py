@@ -167,14 +167,22 @@ def test_a_study_of_temperatures_has_the_best_first_and_pairs_splits(tmp_path, m
     np.testing.assert_allclose([row["RMSE_(F)"] for row in rows], [*means, *2 * means])
     assert (rows[1]["least"], rows[1]["largest"]) == (pytest.approx(1.0), pytest.approx(2.0))
     assert rows[2]["ratio_to_default"] == pytest.approx((3 / 1 + 3 / 2) / 2)
+    compared = {row.pop("quantity"): row for row in found["comparisons"]}
+    assert len(compared) == 8
     best = np.array([3.0, 1.8])  # of three on a split; column means are none of them
-    default, tuned, *others = found["comparisons"]
-    assert default["quantity"].startswith(f"Seattle, {DEFAULT}: error / best of least squares")
-    np.testing.assert_allclose(default["values"], [1.0, 2.0] / best)
-    np.testing.assert_allclose(tuned["values"], [3.0, 4.0] / best)
-    assert (default["inside"], tuned["inside"]) == (1, 1)
-    assert (default["agrees_from"], default["agrees_to"]) == (None, 1.1)
-    assert [row["quantity"].split(",")[0] for row in others] == ["San Francisco"] * 2
+    for city in ("Seattle", "San Francisco"):
+        default, default_splits, tuned, tuned_splits = (
+            compared[f"{city}, {method}: {what}"]
+            for method in (DEFAULT, TUNED)
+            for what in ("mean error / least mean", "on each split, error / best")
+        )
+        assert default["values"] == [pytest.approx(1.5 / 3.0)]
+        assert tuned["values"] == [pytest.approx(3.5 / 3.0)]
+        np.testing.assert_allclose(default_splits["values"], [1.0, 2.0] / best)
+        np.testing.assert_allclose(tuned_splits["values"], [3.0, 4.0] / best)
+        within = [row["inside"] for row in (default, default_splits, tuned, tuned_splits)]
+        assert within == [1, 1, 0, 1]
+        assert tuned["agrees_to"] == 1.1
 
 
 def test_cities_are_asked_for_by_name(tmp_path, monkeypatch):
