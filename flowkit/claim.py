@@ -98,6 +98,21 @@ class Dots:
 
 
 @dataclass(frozen=True)
+class StackedDots:
+    """Charts of dots below one another on one horizontal axis, each with rows of its own.
+
+    Attributes:
+        title: One line above all.
+        charts: From top to bottom; the axis is labelled and scaled as that of the first says.
+        caption: What a reader should see in it.
+    """
+
+    title: str
+    charts: tuple[Dots, ...]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
 class Pictures:
     """Images in a grid under one title.
 
@@ -115,7 +130,7 @@ class Pictures:
     caption: str = ""
 
 
-Chart = Curves | Heatmaps | Panels | Dots | Pictures
+Chart = Curves | Heatmaps | Panels | Dots | StackedDots | Pictures
 
 
 @dataclass(frozen=True)

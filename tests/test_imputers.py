@@ -7,7 +7,7 @@ import pytest
 
 from flowkit.datasets import seattle_temperatures
 from flowkit.studies import imputing
-from flowkit.studies.imputing import DEFAULT, METHODS, hidden, rmse, tuned, validation_error
+from flowkit.studies.imputing import DEFAULT, METHODS, PARTS, HeldBack, hidden, rmse, tuned
 
 SPLITS = 3
 SQUARES, NEIGHBOURS, SOFT = "least squares with offsets", "nearest neighbours", "soft-impute"
@@ -60,19 +60,51 @@ def test_the_candidate_of_least_error_on_entries_held_back_fills_with_all():
     assert all(0.85 * known < count < 0.95 * known for count in seen[:-1])
 
 
+def test_all_parts_choose_among_the_best_on_the_first():
+    """The best on three parts are three; of these the second is best on the others."""
+    truth, parts = np.zeros((30, 30)), {}
+    X, _ = hidden(truth, 0.5, seed=0)
+
+    def fill(name, first, others):
+        def of(X):
+            count = parts[name] = parts.get(name, 0) + 1
+            return np.where(np.isnan(X), first if count <= 3 else others, X)
+
+        return of
+
+    errors = {"a": (1.0, 5.0), "b": (2.0, 3.0), "c": (3.0, 4.0), "late": (4.0, 0.1)}
+    candidates = {name: fill(name, *pair) for name, pair in errors.items()}
+    filling = {name: (lambda X, name=name: name) for name in errors}
+    found = tuned(candidates, X, seed=0, filling=filling)
+    assert (found.setting, found.matrix) == ("b", "b")
+    assert found.validation == pytest.approx((0.3 * 4 + 0.7 * 9) ** 0.5, rel=0.05)
+    assert parts == {"a": PARTS, "b": PARTS, "c": PARTS, "late": 3}
+
+
+def test_every_known_entry_is_held_back_once():
+    X, hide = hidden(np.arange(600.0).reshape(20, 30), 0.5, seed=0)
+    counts = np.zeros(X.shape)
+
+    def fill(Y):
+        counts[np.isnan(Y) & ~hide] += 1
+        return np.where(np.isnan(Y), 0.0, Y)
+
+    HeldBack.of(X, seed=1).squares(fill, range(PARTS))
+    np.testing.assert_array_equal(counts, ~hide)
+
+
 def test_held_back_entries_weigh_by_the_odds_that_their_likes_are_hidden():
     """Rows of which a quarter is known are wrong by 3, the others by 1: weights of 3 to 1/3."""
-    truth = np.zeros((200, 40))
     known = (
-        np.random.default_rng(0).random(truth.shape)
+        np.random.default_rng(0).random((200, 40))
         < np.where(np.arange(200) < 100, 0.25, 0.75)[:, None]
     )
-    X = np.where(known, truth, nan)
+    choice = HeldBack.of(np.where(known, 0.0, nan), seed=0)
     wrong = np.where(np.arange(200) < 100, 3.0, 1.0)[:, None]
-    error = validation_error(lambda X: np.where(np.isnan(X), wrong, X), X, seed=0)
+    squares = choice.squares(lambda X: np.where(np.isnan(X), wrong, X), range(PARTS))
     # A quarter of the known entries weighs 3, the others weigh 1/3 each.
     expected = ((0.25 * 3 * 9 + 0.75 / 3 * 1) / (0.25 * 3 + 0.75 / 3)) ** 0.5
-    assert error == pytest.approx(expected, rel=0.05)
+    assert (squares / choice.weights.sum()) ** 0.5 == pytest.approx(expected, rel=0.05)
 
 
 @pytest.mark.slow

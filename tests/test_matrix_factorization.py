@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+from functools import partial
 
 import jax
 import numpy as np
@@ -138,6 +139,22 @@ def test_noise_is_not_learnt():
     assert _rms((early - target)[hide]) < 0.9 * _rms((late - target)[hide])
 
 
+@pytest.mark.parametrize("options", [{}, {"refit": False}])
+def test_several_starts_are_the_mean_of_what_each_leads_to(options):
+    """The first start is that of a model of one; the others are of the draws that follow."""
+    make = partial(DeepMatrixFactorization, standardise="effects", **options)
+    random = np.random.RandomState(0)  # goes on from one model to the next
+    alone = [make(random_state=random) for _ in range(2)]
+    filled = [model.fit_transform(NOISY) for model in alone]
+    model = make(starts=2, random_state=0)
+    np.testing.assert_allclose(model.fit_transform(NOISY), np.mean(filled, axis=0), atol=EXACT)
+    assert _rms(filled[0] - filled[1]) > 1e6 * EXACT
+    assert [flow.time for flow in model.flows_] == [one.time_ for one in alone]
+    assert model.ridge_ == pytest.approx(np.mean([one.ridge_ for one in alone]))
+    assert (model.time_, len(model.flows_)) == (alone[0].time_, 2)
+    np.testing.assert_array_equal(model.features_, model.units_.features(model.product_))
+
+
 def test_transforming_is_ridge_regression_on_the_features(model):
     X, _ = _hidden(_low_rank(seed=3, rows=6), 0.4, seed=4)
     X[2] = nan
@@ -226,6 +243,7 @@ def test_it_imputes_in_a_pipeline_and_is_tuned_in_a_grid():
         ({"max_time": 0.0}, "`max_time` must be positive and finite, or None"),
         ({"max_time": float("inf")}, "`max_time` must be positive and finite, or None"),
         ({"validation": 0.999}, "`validation` must leave known entries to train on, but 0.999"),
+        ({"starts": 0}, "`starts` must be a positive integer, but it is 0"),
         ({"ridge": -1.0}, "`ridge` must be at least 0, or None"),
     ],
 )
@@ -264,7 +282,8 @@ def test_it_works_in_jax_as_it_comes_in_single_precision():
 @pytest.mark.usefixtures("as_a_user")  # the contract sets parameters of wrong types on purpose
 def test_the_contract_of_scikit_learn_is_kept():
     """Every check that applies; only its array-API check needs a switch."""
-    results = check_estimator(DeepMatrixFactorization(max_time=20.0, refit=False), on_skip=None)
+    model = DeepMatrixFactorization(max_time=20.0, refit=False, starts=2)
+    results = check_estimator(model, on_skip=None)
     skipped = {result["check_name"] for result in results if result["status"] == "skipped"}
     assert skipped <= {"check_array_api_input"}
     assert all(result["status"] in ("passed", "skipped") for result in results)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from flowkit.claim import Claim, Curves, Dots, Heatmaps, Panels, Pictures, Verdict
+from flowkit.claim import Claim, Curves, Dots, Heatmaps, Panels, Pictures, StackedDots, Verdict
 from flowkit.report import Entry, Report, figures
 from flowkit.report.figures import draw
 
@@ -58,6 +58,9 @@ DOTS = Dots(
     groups={"ours": [1.0, 3.0], "theirs": [10.0, 20.0, 60.0]},
     emphasised=("ours",),
     log_x=True,
+)
+STACKED = StackedDots(
+    title="stacked", charts=(DOTS, Dots(title="lower", x_label="", groups={"one": [100.0]}))
 )
 PICTURES = Pictures(
     title="pictures",
@@ -118,7 +121,7 @@ def test_the_page_needs_no_network_and_escapes_text(tmp_path):
     assert "<math></math>" in text
 
 
-@pytest.mark.parametrize("chart", [CURVES, BARS, HEATMAPS, PANELS, DOTS, PICTURES])
+@pytest.mark.parametrize("chart", [CURVES, BARS, HEATMAPS, PANELS, DOTS, STACKED, PICTURES])
 def test_charts_are_drawn_as_png(chart):
     assert draw(chart).startswith(b"\x89PNG")
 
@@ -161,6 +164,20 @@ def test_dots_stand_in_rows_from_the_top_with_a_bar_at_their_mean(monkeypatch):
     assert names == [("ours", "bold"), ("theirs", "normal")]
 
 
+def test_stacked_dots_share_an_axis_and_have_rows_of_their_own(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "_png", lambda figure: drawn.append(figure) or b"")
+    draw(STACKED)
+    upper, lower = drawn[0].axes
+    assert (upper.get_title("left"), lower.get_title("left")) == ("dots", "lower")
+    assert upper.get_xlim() == lower.get_xlim()
+    assert upper.get_xlim()[0] < 1 < 100 < upper.get_xlim()[1]
+    assert (upper.get_xscale(), lower.get_xscale()) == ("log", "log")
+    assert (upper.get_xlabel(), lower.get_xlabel()) == ("", "error")
+    rows = [[label.get_text() for label in axes.get_yticklabels()] for axes in (upper, lower)]
+    assert rows == [["ours", "theirs"], ["one"]]
+
+
 def test_pictures_are_cut_to_black_and_white_and_grey_where_nothing_is_known(monkeypatch):
     drawn = []
     monkeypatch.setattr(figures, "_png", lambda figure: drawn.append(figure) or b"")
@@ -176,6 +193,6 @@ def test_pictures_are_cut_to_black_and_white_and_grey_where_nothing_is_known(mon
 @pytest.mark.usefixtures("as_a_user")
 def test_only_charts_are_drawn():
     with pytest.raises(
-        ValueError, match="`chart` must be Curves, Panels, Heatmaps, Dots or Pictures"
+        ValueError, match="`chart` must be Curves, Panels, Heatmaps, Dots, StackedDots or"
     ):
         draw("a picture")

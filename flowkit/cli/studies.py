@@ -8,7 +8,7 @@ from rich.console import Console
 
 from flowkit.cli.terminal import options_of, reporting
 from flowkit.studies.catalogue import STUDIES, run_study, settings_of
-from flowkit.studies.settings import changed
+from flowkit.studies.settings import changed, plural
 
 LIST = "\n\n".join(f"{name}: {listed.summary}" for name, listed in STUDIES.items())
 HELP = f"""Run a published experiment and hold its numbers against the paper's.
@@ -45,6 +45,7 @@ def reproduce(
     observed: Annotated[Text, _setting("What is observed of it: 2000,5000.")] = None,
     ratio: Annotated[Text, _setting("Ratio of two gradients, below 1.")] = None,
     optimiser: Annotated[Text, _setting("Optimisers by name: gd,adam.")] = None,
+    city: Annotated[Text, _setting("Cities: seattle,san-francisco.")] = None,
     seeds: Annotated[Text, _setting("How many draws of data and start.")] = None,
     train: Annotated[Text, _setting("Training images; several for a curve: 10,20,40.")] = None,
     test: Annotated[Text, _setting("Test images.")] = None,
@@ -69,6 +70,7 @@ def reproduce(
         "observed": observed,
         "ratio": ratio,
         "optimiser": optimiser,
+        "city": city,
         "seeds": seeds,
         "train": train,
         "test": test,
@@ -79,8 +81,8 @@ def reproduce(
     }
     folder = out or Path(name)
     options = options_of(reproduce)
-    plural = {f"{option}s": text for option, text in options.items()}
-    with reporting(plural | options) as bar:
+    fields = {plural(option): text for option, text in options.items()}
+    with reporting(fields | options) as bar:
         settings = changed(settings_of(name, quick=quick), texts, study=name)
         study = run_study(name, settings, out=folder, data=data, bar=bar)
     console = Console()

@@ -9,6 +9,7 @@ from flowkit.datasets.movielens import (
 )
 from flowkit.datasets.samples import (
     digits as digits,
+    san_francisco_temperatures as san_francisco_temperatures,
     seattle_temperatures as seattle_temperatures,
 )
 from flowkit.datasets.subsets import equal_per_class as equal_per_class, split as split

@@ -1,4 +1,4 @@
-"""Real data: a temperature matrix that ships with flowkit, and scikit-learn's digits."""
+"""Real data: temperature matrices that ship with flowkit, and scikit-learn's digits."""
 
 import csv
 from importlib import resources
@@ -6,11 +6,13 @@ from importlib import resources
 import numpy as np
 from jaxtyping import Float, Int
 
-HOURS = 24
+DAYS, HOURS = 365, 24
 DIGIT_MAXIMUM = 16.0  # grey levels of scikit-learn's digits are 0..16
 
+Temperatures = Float[np.ndarray, "days=365 hours=24"]
 
-def seattle_temperatures() -> Float[np.ndarray, "days=365 hours=24"]:
+
+def seattle_temperatures() -> Temperatures:
     """Hourly temperatures of Seattle in degrees Fahrenheit, one row per day of the year.
 
     The series is NOAA's hourly climate normals (1981-2010 averages under a nominal year), not the
@@ -23,8 +25,28 @@ def seattle_temperatures() -> Float[np.ndarray, "days=365 hours=24"]:
         NOAA National Climatic Data Center, public domain, as in vega-datasets; see
         flowkit/data/README.md.
     """
-    matrix = np.full((365, HOURS), np.nan)
-    text = resources.files("flowkit").joinpath("data/seattle-temps.csv").read_text("utf-8")
+    return _temperatures("seattle-temps.csv")
+
+
+def san_francisco_temperatures() -> Temperatures:
+    """Hourly temperatures of San Francisco in degrees Fahrenheit, one row per day of the year.
+
+    Climate normals like those of `seattle_temperatures`, smoother still and of half the range.
+
+    Returns:
+        A 365 x 24 matrix with one `nan`.
+
+    Source:
+        NOAA National Climatic Data Center, public domain, as in vega-datasets; see
+        flowkit/data/README.md.
+    """
+    return _temperatures("sf-temps.csv")
+
+
+def _temperatures(name: str) -> Temperatures:
+    """A shipped file with a temperature per stamped hour of 2010, in columns of either order."""
+    matrix = np.full((DAYS, HOURS), np.nan)
+    text = resources.files("flowkit").joinpath("data", name).read_text("utf-8")
     new_year = np.datetime64("2010-01-01T00")
     for row in csv.DictReader(text.splitlines()):
         stamp = np.datetime64(row["date"].replace("/", "-").replace(" ", "T"))

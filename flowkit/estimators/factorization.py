@@ -1,10 +1,10 @@
 """Imputation by deep matrix factorization."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -20,8 +20,9 @@ from flowkit.estimators.standardisation import (
     fitted,
     left_out_residuals,
 )
-from flowkit.observables import end_to_end
+from flowkit.estimators.starts import Learnt, mean_product
 from flowkit.problems import MatrixCompletion, WeightedCompletion
+from flowkit.problems.counts import check_count
 
 LONGEST = 1e4  # of the default end, in units of the time in which the strongest mode grows
 
@@ -56,14 +57,20 @@ class DeepMatrixFactorization(OneToOneFeatureMixin, TransformerMixin, BaseEstima
         max_time: The flow time to end at; None for 10,000 times that in which the strongest mode
             grows at depth 1.
         ridge: Of `transform`, in squared standard units; None for the held-out mean square (the
-            training one where nothing is held out), the variance of what features cannot explain.
-        random_state: Draws the start and the held-out entries.
+            training one where nothing is held out; the mean over starts), the variance of what
+            features cannot explain.
+        starts: How many times all of this is done, each from a start and with held-out entries of
+            its own. The completed matrices are averaged, which takes off what differs by chance
+            between them, for so many times the work.
+        random_state: Draws the starts and the held-out entries.
 
     Attributes:
-        factors_: The factors (W_1, .., W_N), in standard units.
+        flows_: What each start led to; `factors_`, `time_` and what follows it are of the first.
+        factors_: The factors (W_1, .., W_N), in the standard units of `flows_[0].units`.
+        product_: The completed matrix, in standard units: the product, or the mean over starts.
         features_: What rows are combinations of, in standard units, a column each.
-        units_: The offsets and scales of `factors_`: those of all known entries where these were
-            trained on, after `refit`, else `taught_units_`.
+        units_: The offsets and scales of `product_`: those of all known entries where these were
+            trained on, after `refit`, or where several starts are averaged; else `taught_units_`.
         taught_units_: Those of the entries that were not held out, the units of the mean squares
             along training.
         time_: The flow time at which training stopped.
@@ -91,6 +98,7 @@ class DeepMatrixFactorization(OneToOneFeatureMixin, TransformerMixin, BaseEstima
         tolerance: float = 1e-6,
         max_time: float | None = None,
         ridge: float | None = None,
+        starts: int = 1,
         random_state: Any = None,
     ):
         self.depth = depth
@@ -103,6 +111,7 @@ class DeepMatrixFactorization(OneToOneFeatureMixin, TransformerMixin, BaseEstima
         self.tolerance = tolerance
         self.max_time = max_time
         self.ridge = ridge
+        self.starts = starts
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> "DeepMatrixFactorization":
@@ -114,8 +123,9 @@ class DeepMatrixFactorization(OneToOneFeatureMixin, TransformerMixin, BaseEstima
         self, X: Any, y: Any = None
     ) -> Rows:
         """Learn the factors of X and fill its unknown entries with those of the product."""
-        rows, product = self._fit(X)
-        return np.where(np.isnan(rows), self.units_.restore(product), rows).astype(rows.dtype)
+        rows = self._fit(X)
+        filled = self.units_.restore(self.product_)
+        return np.where(np.isnan(rows), filled, rows).astype(rows.dtype)
 
     def transform(self, X: Any) -> Rows:
         """Fill unknown entries of rows, known from `fit` or not, from their other entries."""
@@ -141,32 +151,34 @@ class DeepMatrixFactorization(OneToOneFeatureMixin, TransformerMixin, BaseEstima
         left_out = left_out_residuals(standard, self.features_, self.ridge_)
         return -float(np.sqrt(np.nanmean(left_out**2)))
 
-    def _fit(self, X: Any) -> tuple[Rows, Float[np.ndarray, "points features"]]:
+    def _fit(self, X: Any) -> Rows:
         rows = self._rows(X)
         self._check_parameters()
         random = check_random_state(self.random_state)
-        start, split = jax.random.split(jax.random.key(random.randint(2**31 - 1)))
         known = MatrixCompletion.from_matrix(rows, observed=~np.isnan(rows))
-        factors = initial.gaussian(known, self.depth, self.scale, width=self.width, key=start)
-        self._learn(rows.astype(float), known, factors, split)
-        product = np.asarray(end_to_end(self.factors_), float)
-        self.features_ = self.units_.features(product)
-        return rows, product
+        exact = rows.astype(float)
+        units, everything = self._standardised(exact)
+        keys = [jax.random.key(random.randint(2**31 - 1)) for _ in range(self.starts)]
+        flows = [self._learn(exact, known, units, everything, key) for key in keys]
+        self._keep(flows, units)
+        return rows
 
     def _learn(
-        self, rows: Rows, known: MatrixCompletion, factors: initial.Factors, key: jax.Array
-    ) -> None:
-        """Train, and keep what was learnt; a matrix without residuals has nothing to teach."""
-        units, everything = self._standardised(rows)
+        self,
+        rows: Rows,
+        known: MatrixCompletion,
+        units: Units,
+        everything: WeightedCompletion,
+        key: jax.Array,
+    ) -> Learnt:
+        """Train from one start; a matrix without residuals has nothing to teach."""
+        start, split = jax.random.split(key)
+        factors = initial.gaussian(known, self.depth, self.scale, width=self.width, key=start)
         if not everything.values.any():
-            self.units_ = self.taught_units_ = units
-            self.factors_, self.time_ = factors, 0.0
-            self.ridge_ = float(self.ridge or 0.0)
-            self.times_ = self.train_losses_ = self.held_out_losses_ = np.zeros(0)
-            return
+            return Learnt(factors, units, units)
         taught_units, taught, held_out = units, everything, None
         if self._held_out_count(known.values.size) > 0:
-            first, second = known.split(float(self.validation), key=key)
+            first, second = known.split(float(self.validation), key=split)
             first_units, first_problem = self._standardised(np.where(first.mask, rows, np.nan))
             if first_problem.values.any():
                 taught_units, taught = first_units, first_problem
@@ -180,14 +192,24 @@ class DeepMatrixFactorization(OneToOneFeatureMixin, TransformerMixin, BaseEstima
             tolerance=float(self.tolerance),
             patience=float(self.patience),
         )
-        self.units_ = self.taught_units_ = taught_units
-        self.factors_, self.time_ = trained.factors, trained.time
-        if held_out is not None and self.refit:
-            self.units_ = units
-            self.factors_ = train_until(everything, factors, trained.time)
-        self.ridge_ = trained.loss if self.ridge is None else float(self.ridge)
-        self.times_, self.train_losses_ = trained.times, trained.train_losses
-        self.held_out_losses_ = trained.held_out_losses
+        learnt = Learnt(taught_units=taught_units, units=taught_units, **vars(trained))
+        if held_out is None or not self.refit:
+            return learnt
+        refitted = train_until(everything, factors, trained.time)
+        return replace(learnt, units=units, factors=refitted)
+
+    def _keep(self, flows: list[Learnt], units: Units) -> None:
+        """Set what was learnt, of which only the completed matrix is a mean over starts."""
+        first = flows[0]
+        self.flows_ = tuple(flows)
+        self.units_ = first.units if len(flows) == 1 else units
+        self.product_ = mean_product(flows, self.units_)
+        self.features_ = self.units_.features(self.product_)
+        loss = float(np.mean([flow.loss for flow in flows]))
+        self.ridge_ = loss if self.ridge is None else float(self.ridge)
+        self.factors_, self.time_ = first.factors, first.time
+        self.taught_units_, self.times_ = first.taught_units, first.times
+        self.train_losses_, self.held_out_losses_ = first.train_losses, first.held_out_losses
 
     def _standardised(self, rows: Rows) -> tuple[Units, WeightedCompletion]:
         """Units of the known entries, and what is to be learnt of them in these."""
@@ -215,6 +237,7 @@ class DeepMatrixFactorization(OneToOneFeatureMixin, TransformerMixin, BaseEstima
         return self.units_.standardise(rows.astype(float), new=True)
 
     def _check_parameters(self) -> None:
+        check_count(starts=self.starts)
         if self.standardise not in KINDS:
             raise ValueError(
                 f"Argument `standardise` must be one of {KINDS}, but it is {self.standardise!r}."

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import Affine2D, ScaledTranslation
 
-from flowkit.claim import Chart, Curves, Dots, Heatmaps, Panels, Pictures
+from flowkit.claim import Chart, Curves, Dots, Heatmaps, Panels, Pictures, StackedDots
 
 INK, SOFT_INK, GRID = "#222222", "#777777", "#dddddd"
 # Okabe and Ito's palette: told apart with any colour vision.
@@ -37,8 +37,8 @@ BAR_DISTANCE = 6.0  # points between the bars of two lines at one place
 def draw(chart: Chart) -> bytes:
     """Draw a chart and return it as a PNG image."""
     raise ValueError(
-        f"Argument `chart` must be Curves, Panels, Heatmaps, Dots or Pictures, but it is a "
-        f"`{type(chart).__name__}`."
+        f"Argument `chart` must be Curves, Panels, Heatmaps, Dots, StackedDots or Pictures, but "
+        f"it is a `{type(chart).__name__}`."
     )
 
 
@@ -190,26 +190,46 @@ def _draw_heatmaps(chart: Heatmaps) -> bytes:
 
 @draw.register
 def _draw_dots(chart: Dots) -> bytes:
-    size = (WIDTH_WITH_BARS, 1.3 + ROW_HEIGHT * len(chart.groups))
+    return _png(_figure_of_dots((chart,)))
+
+
+@draw.register
+def _draw_stacked_dots(chart: StackedDots) -> bytes:
+    figure = _figure_of_dots(chart.charts)
+    figure.suptitle(chart.title, fontsize=11, color=INK)
+    return _png(figure)
+
+
+def _figure_of_dots(charts: Sequence[Dots]) -> Figure:
+    """Charts of dots below one another, heights by their rows, on the axis of the first."""
+    rows = [len(chart.groups) for chart in charts]
+    size = (WIDTH_WITH_BARS, 0.8 + 0.5 * len(charts) + ROW_HEIGHT * sum(rows))
     figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots()
+    stacked = figure.subplots(len(charts), sharex=True, squeeze=False, height_ratios=rows).ravel()
+    for axes, chart in zip(stacked, charts, strict=True):
+        _draw_dots_on(axes, chart)
+    first, lowest = charts[0], stacked[-1]
+    lowest.set_xscale("log" if first.log_x else "linear")
+    if first.log_x:
+        _label_logarithmic(lowest.xaxis, FEW_DECADES)
+    lowest.set_xlabel(first.x_label)
+    return figure
+
+
+def _draw_dots_on(axes: Axes, chart: Dots) -> None:
+    """Everything but the horizontal axis."""
     for row, (label, values) in enumerate(chart.groups.items()):
         colour = COLOURS[0] if label in chart.emphasised else SOFT_INK
         axes.plot(values, np.full(len(values), row), "o", color=colour, markersize=5, alpha=0.6)
         axes.plot(np.mean(values), row, "|", color=colour, markersize=17, markeredgewidth=2.4)
-    axes.set_xscale("log" if chart.log_x else "linear")
-    if chart.log_x:
-        _label_logarithmic(axes.xaxis, FEW_DECADES)
     axes.set_yticks(range(len(chart.groups)), list(chart.groups))
     for tick, label in zip(axes.get_yticklabels(), chart.groups, strict=True):
         tick.set_fontweight("bold" if label in chart.emphasised else "normal")
     axes.set_ylim(len(chart.groups) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.set_title(chart.title, loc="left", fontsize=11, color=INK)
-    axes.set_xlabel(chart.x_label)
     axes.grid(visible=True, axis="x", color=GRID, linewidth=0.6)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    return _png(figure)
 
 
 @draw.register

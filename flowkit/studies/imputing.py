@@ -1,12 +1,13 @@
 """Imputers held against each other: every setting is chosen on entries that are known."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from flowkit import baselines
 from flowkit.estimators import DeepMatrixFactorization
@@ -18,7 +19,11 @@ Fill = Callable[[Rows], Rows]
 Candidates = Mapping[str, Fill]
 
 DEFAULT, TUNED = "deep factorization, as it comes", "deep factorization, tuned"
-VALIDATION, FOLDS = 0.1, 3  # of the known entries, and how many such parts choose
+SQUARES, SOFT = "least squares with offsets", "soft-impute"
+NUCLEAR = "least nuclear norm"
+PARTS = 10  # of the known entries, held back in turn
+FIRST, FINALISTS = 3, 3  # on so many parts all are compared, and so many of them on all parts
+STARTS = 3  # averaged by the deep factorization once its setting is chosen
 PENALTIES = np.geomspace(1, 1e-4, 14)[1:]  # of soft-impute; 1 gives a zero matrix
 GAP = 1e-3  # relative duality gap of the nuclear norm: far below the differences of interest
 NEIGHBOURS = (2, 3, 5, 8, 13, 20)
@@ -57,41 +62,68 @@ def rmse(filled: Rows, matrix: Rows, where: Bool[np.ndarray, "points features"])
     return float(np.sqrt(np.mean((filled - matrix)[where] ** 2)))
 
 
-def tuned(candidates: Candidates, X: Rows, *, seed: int) -> Tuned:
+def tuned(
+    candidates: Candidates, X: Rows, *, seed: int, filling: Candidates | None = None
+) -> Tuned:
     """Choose a candidate on parts of the known entries, then fill with all of them.
 
     Each part is held back in turn. A held-back entry counts with the odds that an entry of its row
     and column is unknown: rows of which little is known hold most of what is to be filled, but
-    least of what can be held back.
+    least of what can be held back. So a few entries count much, and few parts hold few of these:
+    all parts choose, though only among the candidates that are best on the first.
 
     Args:
         candidates: Imputers by the text of their setting.
         X: The matrix, `nan` where it is unknown.
         seed: Draws the entries that choose, the same for every imputer.
+        filling: What fills in the end, by the same texts; None for the candidates themselves.
 
     Returns:
         What the candidate of least error on these makes of X.
     """
+    filling = candidates if filling is None else filling
     if len(candidates) == 1:
-        ((setting, fill),) = candidates.items()
+        ((setting, fill),) = filling.items()
         return Tuned(fill(X), setting, None)
-    errors = {name: validation_error(fill, X, seed=seed) for name, fill in candidates.items()}
-    setting = min(errors, key=lambda name: errors[name])
-    return Tuned(candidates[setting](X), setting, errors[setting])
+    choice = HeldBack.of(X, seed=seed)
+    sums = {name: choice.squares(fill, range(FIRST)) for name, fill in candidates.items()}
+    best = sorted(sums, key=lambda name: sums[name])[:FINALISTS]
+    for name in best:
+        sums[name] += choice.squares(candidates[name], range(FIRST, PARTS))
+    setting = min(best, key=lambda name: sums[name])
+    return Tuned(filling[setting](X), setting, (sums[setting] / choice.weights.sum()) ** 0.5)
 
 
-def validation_error(fill: Fill, X: Rows, *, seed: int) -> float:
-    """The weighted root mean square error on parts of the known entries, each held back in turn."""
-    known = ~np.isnan(X)
-    weights = _odds_of_unknown(known)
-    part = np.random.default_rng(seed).permuted(np.arange(X.size) % round(1 / VALIDATION))
-    squares = counts = 0.0
-    for fold in range(FOLDS):
-        back = known & (part.reshape(X.shape) == fold)
-        residuals = (fill(np.where(back, np.nan, X)) - X)[back]
-        squares += float(weights[back] @ residuals**2)
-        counts += float(weights[back].sum())
-    return (squares / counts) ** 0.5
+@dataclass(frozen=True, eq=False)
+class HeldBack:
+    """Known entries in parts, and what they count.
+
+    Attributes:
+        X: The matrix, `nan` where it is unknown.
+        parts: The part of each known entry, from 0; -1 where it is unknown.
+        weights: What an entry counts; zero where it is unknown.
+    """
+
+    X: Rows
+    parts: Int[np.ndarray, "points features"]
+    weights: Rows
+
+    @classmethod
+    def of(cls, X: Rows, *, seed: int) -> "HeldBack":
+        """Parts of a matrix, drawn by a seed, weighted by the odds that their like is unknown."""
+        known = ~np.isnan(X)
+        parts = np.random.default_rng(seed).permuted(np.arange(X.size) % PARTS).reshape(X.shape)
+        weights = np.where(known, _odds_of_unknown(known), 0.0)
+        return cls(X, np.where(known, parts, -1), weights)
+
+    def squares(self, fill: Fill, parts: Iterable[int]) -> float:
+        """The weighted sum of squared errors on some parts, each held back by itself."""
+        found = 0.0
+        for part in parts:
+            back = self.parts == part
+            residuals = (fill(np.where(back, np.nan, self.X)) - self.X)[back]
+            found += float(self.weights[back] @ residuals**2)
+        return found
 
 
 def _odds_of_unknown(known: Bool[np.ndarray, "points features"]) -> Rows:
@@ -168,11 +200,11 @@ def _least_squares(seed: int) -> Candidates:
     }
 
 
-def deep_factorization(seed: int, depths: Sequence[int] = DEPTHS) -> Candidates:
+def deep_factorization(seed: int, depths: Sequence[int] = DEPTHS, *, starts: int = 1) -> Candidates:
     """Of some depths, after each kind of standardisation."""
     return {
         f"depth {depth}, {kind}": DeepMatrixFactorization(
-            depth, standardise=kind, random_state=seed
+            depth, standardise=kind, starts=starts, random_state=seed
         ).fit_transform
         for depth in depths
         for kind in KINDS
@@ -186,11 +218,11 @@ def _untuned_deep_factorization(seed: int) -> Candidates:
 METHODS: Mapping[str, Callable[[int], Candidates]] = {
     DEFAULT: _untuned_deep_factorization,
     TUNED: deep_factorization,
-    "least squares with offsets": _least_squares,
+    SQUARES: _least_squares,
     "iterative imputer": _iterative,
     "nearest neighbours": _nearest_neighbours,
-    "soft-impute": _soft_impute,
-    "least nuclear norm": _least_nuclear_norm,
+    SOFT: _soft_impute,
+    NUCLEAR: _least_nuclear_norm,
     "column means": _column_means,
 }
 

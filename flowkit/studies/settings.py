@@ -1,11 +1,12 @@
 """Settings of studies: frozen dataclasses, one per study, whose fields are what can be asked for.
 
 On the command line a field is an option of the same name, in the singular where it holds several
-values: `depths: tuple[int, ...]` is `--depth 2,3`. The fields' types say how a text is read.
+values: `depths: tuple[int, ...]` is `--depth 2,3`, `cities: tuple[str, ...]` is `--city seattle`.
+The fields' types say how a text is read.
 """
 
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -32,7 +33,7 @@ def changed(settings: Any, texts: Mapping[str, str | None], *, study: str) -> An
     for option, text in texts.items():
         if text is None:
             continue
-        field = next((name for name in (option, f"{option}s") if name in kinds), None)
+        field = next((name for name in (option, plural(option)) if name in kinds), None)
         if field is None:
             raise ValueError(
                 f"Argument `{option}` must be left out for {study}, whose settings are "
@@ -40,6 +41,25 @@ def changed(settings: Any, texts: Mapping[str, str | None], *, study: str) -> An
             )
         found[field] = _read(option, text, kinds[field])
     return replace(settings, **found)
+
+
+def plural(option: str) -> str:
+    """The field of several values that an option stands for."""
+    return option[:-1] + "ies" if option.endswith("y") else f"{option}s"
+
+
+def check_names(settings: Any, name: str, choices: Iterable[str]) -> None:
+    """Refuse a field that holds no name, a name twice, or one that is not among the choices.
+
+    Raises:
+        ValueError: as said above; it names the field.
+    """
+    value, choices = getattr(settings, name), tuple(choices)
+    if not value or set(value) - set(choices) or len(set(value)) < len(value):
+        raise ValueError(
+            f"Argument `{name}` must hold names of {', '.join(choices)}, each once, but it is "
+            f"{value}."
+        )
 
 
 def check_numbers(settings: Any, *names: str, least: int | float | None = None) -> None:

@@ -6,35 +6,15 @@ import numpy as np
 import pytest
 import zarr
 import zarr.buffer
-from gramian.plain import Plain
+from gramian.plain import KERNEL, Killed, gram, kill_at
 
-import flowkit as fk
 from flowkit.gramian import missing_pairs, open_gram
 from flowkit.gramian.manifests import MANIFEST, TakenError, existing_manifest, new_group
-
-KERNEL = Plain()
-TILE = 4
 
 
 @pytest.fixture
 def x():
     return np.random.default_rng(0).normal(size=(11, 3))
-
-
-def gram(x, z=None, **options) -> Any:
-    return fk.gram(KERNEL, x, z, **({"progress": False, "tile": TILE} | options))
-
-
-class _Killed(Exception):
-    pass
-
-
-def _kill_at(pairs):
-    def progress(done, total):
-        if done >= pairs:
-            raise _Killed
-
-    return progress
 
 
 def snapshot(folder):
@@ -49,8 +29,8 @@ def test_what_is_missing_is_what_a_run_computes(x, tmp_path, symmetric):
     whole = 66 if symmetric else 77
     assert missing(x) == whole
     assert not store.exists()
-    with pytest.raises(_Killed):
-        gram(x[:9], other, store=store, progress=_kill_at(20))
+    with pytest.raises(Killed):
+        gram(x[:9], other, store=store, progress=kill_at(20))
     before = snapshot(store)
     found = missing(x), missing(x, kind="nngp"), missing(x, kind="both")
     assert snapshot(store) == before

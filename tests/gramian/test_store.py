@@ -1,20 +1,17 @@
 """What a store keeps: nothing corrupt, nothing twice, and no other matrix than its own."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import zarr
-from gramian.plain import Plain
+from gramian.plain import KERNEL, Killed, Plain, gram, kill_at
 
 import flowkit as fk
 from flowkit.gramian import open_gram
 from flowkit.kernels import FullyConnected
 
 ROUNDING = 1e-13
-KERNEL = Plain()
-TILE = 4
 
 
 @pytest.fixture
@@ -40,29 +37,13 @@ def counted(monkeypatch):
     return counts
 
 
-def gram(x, z=None, **options) -> Any:
-    return fk.gram(KERNEL, x, z, **({"progress": False, "tile": TILE} | options))
-
-
-class _Killed(Exception):
-    pass
-
-
-def _kill_at(pairs):
-    def progress(done, total):
-        if done >= pairs:
-            raise _Killed
-
-    return progress
-
-
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_an_ended_run_goes_on_where_it_was(x, z, tmp_path, counted, symmetric):
     other = None if symmetric else z
     whole = gram(x, other)
     counted.clear()
-    with pytest.raises(_Killed):
-        gram(x, other, store=tmp_path, progress=_kill_at(30))
+    with pytest.raises(Killed):
+        gram(x, other, store=tmp_path, progress=kill_at(30))
     first, seen = sum(counted), []
     found = gram(
         x, other, store=tmp_path, tile=2, progress=lambda done, total: seen.append((done, total))
@@ -73,8 +54,8 @@ def test_an_ended_run_goes_on_where_it_was(x, z, tmp_path, counted, symmetric):
 
 
 def test_an_unfinished_square_can_be_used(x, tmp_path):
-    with pytest.raises(_Killed):
-        gram(x, store=tmp_path, progress=_kill_at(36))
+    with pytest.raises(Killed):
+        gram(x, store=tmp_path, progress=kill_at(36))
     partial = open_gram(tmp_path)
     assert partial.complete == 8
     np.testing.assert_array_equal(partial[:8, :8], gram(x)[:8, :8])
@@ -84,8 +65,8 @@ def test_an_unfinished_square_can_be_used(x, tmp_path):
 
 
 def test_unfinished_rows_can_be_used(x, z, tmp_path):
-    with pytest.raises(_Killed):
-        gram(x, z, store=tmp_path, progress=_kill_at(29))
+    with pytest.raises(Killed):
+        gram(x, z, store=tmp_path, progress=kill_at(29))
     assert open_gram(tmp_path).complete == 4
 
 
@@ -137,8 +118,8 @@ def test_appending_goes_on_after_its_end_and_after_damage(x, tmp_path, counted):
     whole = np.asarray(gram(x, store=tmp_path))
     other = tmp_path / "other"
     gram(x[:6], store=other)
-    with pytest.raises(_Killed):
-        gram(x, store=other, progress=_kill_at(40))
+    with pytest.raises(Killed):
+        gram(x, store=other, progress=kill_at(40))
     for damaged in ("0/0", "1/1"):
         damage(other / "ntk/c" / damaged, "torn")
     np.testing.assert_array_equal(gram(x, store=other), whole)
@@ -203,8 +184,8 @@ def test_a_relative_path_is_that_of_the_folder_in_which_the_run_began(
 def test_a_run_whose_array_has_grown_spoils_nothing(x, tmp_path):
     def append(done, total):
         if done == 0:
-            with pytest.raises(_Killed):
-                gram(x, store=tmp_path, progress=_kill_at(10))
+            with pytest.raises(Killed):
+                gram(x, store=tmp_path, progress=kill_at(10))
 
     with pytest.raises(ValueError, match=r"the ntk of .* has grown from \(7, 7\) to \(11, 11\)"):
         gram(x[:7], store=tmp_path, progress=append)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 
 import jax
 import numpy as np
@@ -10,9 +11,9 @@ from typer.testing import CliRunner
 
 from flowkit import MatrixCompletion
 from flowkit.cli import app
-from flowkit.datasets import seattle_temperatures
+from flowkit.datasets import san_francisco_temperatures, seattle_temperatures
 from flowkit.studies import movielens, temperatures
-from flowkit.studies.imputing import DEFAULT, METHODS, TUNED
+from flowkit.studies.imputing import DEFAULT, METHODS, STARTS, TUNED, hidden
 
 
 def _run(*arguments):
@@ -95,9 +96,13 @@ def test_predictions_of_biases_are_those_of_ridge_regression():
     np.testing.assert_allclose(predicted, mean + np.add.outer(effects[:12], effects[12:]))
 
 
-def test_imputers_are_told_of_the_known_temperatures_alone(monkeypatch):
+CITIES = {"seattle": seattle_temperatures, "san-francisco": san_francisco_temperatures}
+
+
+@pytest.mark.parametrize("city", CITIES)
+def test_imputers_are_told_of_the_known_temperatures_alone(city, monkeypatch):
     """The errors are those at hidden entries, and the part that is hidden is the one asked for."""
-    truth, told = seattle_temperatures(), []
+    truth, told = CITIES[city](), []
 
     def make(seed):
         def off_by_two(X):
@@ -107,33 +112,105 @@ def test_imputers_are_told_of_the_known_temperatures_alone(monkeypatch):
         return {"two": off_by_two}
 
     monkeypatch.setitem(METHODS, "off by two", make)
-    found = temperatures.fill(method="off by two", seed=0, observed=0.3)
+    found = temperatures.fill(city=city, method="off by two", seed=0, observed=0.3)
     assert found == {"rmse": pytest.approx(2.0), "validation": None, "setting": "two"}
     assert told == [pytest.approx(0.3, abs=0.02)]
 
 
-def test_the_study_of_temperatures_has_the_best_first_and_pairs_splits(tmp_path, monkeypatch):
-    truth = seattle_temperatures()
-    off = lambda error: lambda seed: {"": lambda X: np.where(np.isnan(X), truth + error(seed), X)}
-    methods = {DEFAULT: off(lambda seed: 1.0 + seed), "worse": off(lambda seed: 3.0)}
-    monkeypatch.setattr(temperatures, "METHODS", methods)
-    assert _run("temperatures", "--seeds", 2, "--out", tmp_path).exit_code == 0
-    rows = _results(tmp_path)["rows"]
-    assert [row["imputer"] for row in rows] == [DEFAULT, "worse"]
-    assert [row["RMSE_(F)"] for row in rows] == [pytest.approx(1.5), pytest.approx(3.0)]
-    assert (rows[0]["least"], rows[0]["largest"]) == (pytest.approx(1.0), pytest.approx(2.0))
-    assert rows[1]["ratio_to_default"] == pytest.approx((3 / 1 + 3 / 2) / 2)
+def _fake_imputers(errors):
+    """Imputers by name that are off by a number, of the seed, in Seattle; by twice that elsewhere.
+
+    Which city it is they tell by its known entries.
+    """
+    truths = [read() for read in CITIES.values()]
+
+    def off(error):
+        def fill(X, seed):
+            known = ~np.isnan(X)
+            which = [np.array_equal(truth[known], X[known]) for truth in truths].index(True)
+            return np.where(known, X, truths[which] + (1 + which) * error(seed))
+
+        return lambda seed: {"": partial(fill, seed=seed)}
+
+    return {name: off(error) for name, error in errors.items()}
+
+
+def test_a_study_of_temperatures_has_the_best_first_and_pairs_splits(tmp_path, monkeypatch):
+    """Both cities and two splits; a miss of the best low-rank imputer on a split shows."""
+    errors = {
+        "soft-impute": lambda seed: 4.0,
+        TUNED: lambda seed: 3.0 + seed,
+        DEFAULT: lambda seed: 1.0 + seed,
+        "least nuclear norm": lambda seed: 5.0 - 3.2 * seed,
+        "least squares with offsets": lambda seed: 3.0,
+        "column means": lambda seed: 0.5,
+    }
+    imputers = _fake_imputers(errors)
+    monkeypatch.setattr(temperatures, "METHODS", imputers)
+    as_tuned = lambda seed, depths, starts=1: imputers[TUNED](seed)
+    monkeypatch.setattr(temperatures, "deep_factorization", as_tuned)
+    done = _run("temperatures", "--seeds", 2, "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    found = _results(tmp_path)
+    rows = found["rows"]
+    order = [
+        "column means",
+        DEFAULT,
+        "least squares with offsets",
+        "least nuclear norm",
+        TUNED,
+        "soft-impute",
+    ]
+    assert [row["city"] for row in rows] == ["Seattle"] * 6 + ["San Francisco"] * 6
+    assert [row["imputer"] for row in rows] == order * 2
+    means = np.array([0.5, 1.5, 3.0, 3.4, 3.5, 4.0])
+    np.testing.assert_allclose([row["RMSE_(F)"] for row in rows], [*means, *2 * means])
+    assert (rows[1]["least"], rows[1]["largest"]) == (pytest.approx(1.0), pytest.approx(2.0))
+    assert rows[2]["ratio_to_default"] == pytest.approx((3 / 1 + 3 / 2) / 2)
+    compared = {row.pop("quantity"): row for row in found["comparisons"]}
+    assert len(compared) == 8
+    best = np.array([3.0, 1.8])  # of three on a split; column means are none of them
+    for city in ("Seattle", "San Francisco"):
+        default, default_splits, tuned, tuned_splits = (
+            compared[f"{city}, {method}: {what}"]
+            for method in (DEFAULT, TUNED)
+            for what in ("mean error / least mean", "on each split, error / best")
+        )
+        assert default["values"] == [pytest.approx(1.5 / 3.0)]
+        assert tuned["values"] == [pytest.approx(3.5 / 3.0)]
+        np.testing.assert_allclose(default_splits["values"], [1.0, 2.0] / best)
+        np.testing.assert_allclose(tuned_splits["values"], [3.0, 4.0] / best)
+        within = [row["inside"] for row in (default, default_splits, tuned, tuned_splits)]
+        assert within == [1, 1, 0, 1]
+        assert tuned["agrees_to"] == 1.1
+
+
+def test_cities_are_asked_for_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(temperatures, "METHODS", _fake_imputers({DEFAULT: lambda seed: 1.0}))
+    monkeypatch.setattr(temperatures, "_compared", lambda city, errors: [])
+    command = ("temperatures", "--seeds", 1, "--out", tmp_path, "--city")
+    assert _run(*command, "san-francisco").exit_code == 0
+    (row,) = _results(tmp_path)["rows"]
+    assert (row["city"], row["RMSE_(F)"]) == ("San Francisco", pytest.approx(2.0))
+    for wrong in ("boston", "seattle,seattle"):
+        refused = _message(_run(*command, wrong))
+        assert "'--city': must hold names of seattle, san-francisco, each once" in refused
 
 
 def test_the_depths_of_the_settings_are_those_tuned_over(monkeypatch):
+    """One start of each is compared, and several fill."""
     asked = []
-    monkeypatch.setattr(
-        temperatures,
-        "deep_factorization",
-        lambda seed, depths: asked.append(depths) or {"": lambda X: np.nan_to_num(X)},
-    )
-    temperatures.fill(method=TUNED, seed=0, observed=0.5, depths="2,4")
-    assert asked == [[2, 4]]
+
+    def make(seed, depths, *, starts=1):
+        asked.append((depths, starts))
+        return {"": lambda X: np.where(np.isnan(X), starts, X)}
+
+    monkeypatch.setattr(temperatures, "deep_factorization", make)
+    found = temperatures.fill(city="seattle", method=TUNED, seed=0, observed=0.5, depths="2,4")
+    assert asked == [([2, 4], 1), ([2, 4], STARTS)]
+    truth = seattle_temperatures()
+    _, hide = hidden(truth, 0.5, seed=0)
+    assert found["rmse"] == pytest.approx(np.sqrt(np.mean((truth - STARTS)[hide] ** 2)))
 
 
 @pytest.mark.parametrize("name", ["temperatures", "movielens"])

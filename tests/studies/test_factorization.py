@@ -29,6 +29,7 @@ def test_trained_pairs_lie_on_the_path_and_saturate(tmp_path):
     study = _run("saturation", tmp_path, depths=(3,))
     assert len(study.rows) == len(saturation.VALUES)
     assert max(row["relative_error"] for row in study.rows) < 1e-6
+    assert study.rows[0]["limit"] == pytest.approx(1.5625)  # 0.1 / (1 - 0.6)^3
     assert all(comparison.within for comparison in study.comparisons)
     assert any(c.published == 1.5625 and c.tolerance == 1e-6 for c in study.comparisons)
 

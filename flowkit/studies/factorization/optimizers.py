@@ -17,7 +17,7 @@ from flowkit.studies.factorization.training import (
     trained_by_flow,
     trained_by_steps,
 )
-from flowkit.studies.settings import check_numbers
+from flowkit.studies.settings import check_names, check_numbers
 from flowkit.studies.study import Study
 from flowkit.studies.work import Work
 
@@ -52,12 +52,7 @@ class Settings:
     def __post_init__(self):
         check_numbers(self, "depth", "observed", "seeds", "size", "rank", least=1)
         check_numbers(self, "scale")
-        unknown = [name for name in self.optimisers if name not in CHOICES]
-        if unknown or not self.optimisers:
-            raise ValueError(
-                f"Argument `optimisers` must hold names of {', '.join(CHOICES)}, but it is "
-                f"{self.optimisers}."
-            )
+        check_names(self, "optimisers", CHOICES)
 
     @property
     def flowing(self) -> tuple[str, ...]:
