@@ -154,9 +154,7 @@ def test_filters_of_one_pixel_leave_the_fully_connected_kernel_of_each():
     x, z = images((2, 3, 4))
     options = {"weight_variance": 1.4, "bias_variance": 0.1, "train": [1, 3]}
     dense = FullyConnected(3, **options)
-    pixels = [
-        np.diag(dense.gram(x.reshape(6, 4), z.reshape(6, 4), kind=k)) for k in ("ntk", "nngp")
-    ]
+    pixels = [np.diag(gram) for gram in dense.grams(x.reshape(6, 4), z.reshape(6, 4))]
     kernel = Convolutional(3, filter_size=1, readout="flatten", **options)
     expected = np.sum(pixels, axis=1) - 5 * 0.1  # one read-out bias, not one for each pixel
     assert_agrees(kernel, expected, x, z)

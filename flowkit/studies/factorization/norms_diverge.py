@@ -4,23 +4,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from flowkit import initial, until
 from flowkit.claim import Curves, Panels
-from flowkit.claims.implicit_bias import succeeded, unbounded_entry
-from flowkit.dynamics import integrate
-from flowkit.fields import FactorFlow, SpectralFlow
+from flowkit.claims.implicit_bias import (
+    OBSERVED,
+    diverging_flow,
+    unbounded_entry,
+    unbounded_size,
+)
 from flowkit.observables import (
     LossOf,
     effective_rank,
-    end_to_end,
     log_abs_det,
     nuclear_norm,
 )
-from flowkit.spectrum import Spectrum
 from flowkit.studies.catalogue import Reproducible
 from flowkit.studies.comparison import Comparison
 from flowkit.studies.factorization.recovery import WANTED
@@ -30,11 +29,7 @@ from flowkit.studies.work import Work
 
 VERSION = 1
 SOURCE = "2005.06398, Theorem 1"
-OBSERVED = 3  # entries: flowkit's loss is a mean over them, the theorem's half their sum
 LOSSES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # half sums at which the entry is read
-PARTED = 0.4  # half sum of squares by which the equal singular values of the start have parted
-TIMES = 240
-LATEST = 1e9  # of flow time
 
 Series = dict[str, list[float]]
 
@@ -58,9 +53,6 @@ class Settings:
 
 def norms_diverge(settings: Settings, work: Work) -> Study:
     """Follow the flow on [[*, 1], [1, 0]] from a start of positive determinant.
-
-    The product is followed in its singular basis, with logarithms for singular values, as the
-    determinant soon is far below the smallest number.
 
     Args:
         settings: Depths and scales.
@@ -103,33 +95,14 @@ def lower_bound(loss: float) -> float:
 
 def _follow(depth: int, scale: float, least: float) -> Series:
     """Series along the flow, from where the singular values have parted to the least loss."""
-    problem = unbounded_entry()
-    parted = succeeded(
-        integrate(
-            FactorFlow(problem),
-            initial.identity(problem, depth, scale),
-            [0.0, LATEST],
-            until=until.train_loss(2 * PARTED / OBSERVED),
-            rtol=1e-9,
-        )
-    )
     observables = {
-        "loss": LossOf(problem),
-        "entry": lambda y: jnp.abs(end_to_end(y)[0, 0]),
+        "loss": LossOf(unbounded_entry()),
+        "entry": unbounded_size,
         "log_det": log_abs_det,
         "nuclear_norm": nuclear_norm,
         "effective_rank": effective_rank,
     }
-    trajectory = succeeded(
-        integrate(
-            SpectralFlow(problem, depth),
-            Spectrum.of(end_to_end(parted.final)),
-            parted.final_time * np.geomspace(1.0, LATEST, TIMES),
-            until=until.train_loss(2 * least / OBSERVED),
-            rtol=1e-8,
-            observables=observables,
-        )
-    )
+    trajectory = diverging_flow(depth, scale, least, observables)
     whole = lambda name, of: [
         *map(float, trajectory.observables[name]),
         float(of(trajectory.final)),
