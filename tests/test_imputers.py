@@ -79,6 +79,10 @@ def test_all_parts_choose_among_the_best_on_the_first():
     assert (found.setting, found.matrix) == ("b", "b")
     assert found.validation == pytest.approx((0.3 * 4 + 0.7 * 9) ** 0.5, rel=0.05)
     assert parts == {"a": PARTS, "b": PARTS, "c": PARTS, "late": 3}
+    parts.clear()
+    found = tuned(candidates, X, seed=0, filling=filling, compared_on=3)
+    assert (found.setting, found.validation) == ("a", pytest.approx(1.0))
+    assert set(parts.values()) == {3}
 
 
 def test_every_known_entry_is_held_back_once():

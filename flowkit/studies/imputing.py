@@ -22,7 +22,7 @@ DEFAULT, TUNED = "deep factorization, as it comes", "deep factorization, tuned"
 SQUARES, SOFT = "least squares with offsets", "soft-impute"
 NUCLEAR = "least nuclear norm"
 PARTS = 10  # of the known entries, held back in turn
-FIRST, FINALISTS = 3, 3  # on so many parts all are compared, and so many of them on all parts
+FIRST, FINALISTS = 3, 3  # on so many parts all are compared, and so many of them on more
 STARTS = 3  # averaged by the deep factorization once its setting is chosen
 PENALTIES = np.geomspace(1, 1e-4, 14)[1:]  # of soft-impute; 1 gives a zero matrix
 GAP = 1e-3  # relative duality gap of the nuclear norm: far below the differences of interest
@@ -63,7 +63,12 @@ def rmse(filled: Rows, matrix: Rows, where: Bool[np.ndarray, "points features"])
 
 
 def tuned(
-    candidates: Candidates, X: Rows, *, seed: int, filling: Candidates | None = None
+    candidates: Candidates,
+    X: Rows,
+    *,
+    seed: int,
+    filling: Candidates | None = None,
+    compared_on: int = PARTS,
 ) -> Tuned:
     """Choose a candidate on parts of the known entries, then fill with all of them.
 
@@ -77,6 +82,7 @@ def tuned(
         X: The matrix, `nan` where it is unknown.
         seed: Draws the entries that choose, the same for every imputer.
         filling: What fills in the end, by the same texts; None for the candidates themselves.
+        compared_on: The number of parts that choose among the best on the first.
 
     Returns:
         What the candidate of least error on these makes of X.
@@ -89,9 +95,10 @@ def tuned(
     sums = {name: choice.squares(fill, range(FIRST)) for name, fill in candidates.items()}
     best = sorted(sums, key=lambda name: sums[name])[:FINALISTS]
     for name in best:
-        sums[name] += choice.squares(candidates[name], range(FIRST, PARTS))
+        sums[name] += choice.squares(candidates[name], range(FIRST, compared_on))
     setting = min(best, key=lambda name: sums[name])
-    return Tuned(filling[setting](X), setting, (sums[setting] / choice.weights.sum()) ** 0.5)
+    weight = choice.weights[choice.parts < compared_on].sum()  # none where nothing is known
+    return Tuned(filling[setting](X), setting, (sums[setting] / weight) ** 0.5)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 """Imputers on real temperatures, paired over splits."""
 
+import itertools
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from flowkit.studies.imputing import (
     rmse,
     tuned,
 )
-from flowkit.studies.settings import check_names, check_numbers
+from flowkit.studies.settings import Plain, check_names, check_numbers
 from flowkit.studies.study import Study
 from flowkit.studies.work import Work
 
@@ -43,12 +44,6 @@ CITIES = {
     "san-francisco": ("San Francisco", san_francisco_temperatures),
 }
 CHOICES = 1000  # added to a split's seed, for the draw of the entries that choose
-CHOSEN = (
-    f"Settings are chosen on {PARTS} parts of the known entries, each held back in turn and "
-    f"weighted by the odds that an entry of its row and column is hidden: the best {FINALISTS} on "
-    f"{FIRST} of them are compared on all. Nearly empty rows dominate these errors, and those at "
-    "hidden entries."
-)
 ASKED = (
     f"{WANTED.capitalize()}: what this study asks of itself, next to the best of "
     f"{', '.join(LOW_RANK)}, each tuned."
@@ -71,12 +66,14 @@ class Settings:
         observed: The share of the temperatures that is known.
         seeds: How many splits.
         depths: Depths among which the deep factorization is tuned.
+        parts: Parts of the known entries on which the best settings are compared, of `PARTS`.
     """
 
     cities: tuple[str, ...] = tuple(CITIES)
     observed: float = 0.3
     seeds: int = 5
     depths: tuple[int, ...] = (2, 3)
+    parts: int = PARTS
 
     def __post_init__(self):
         check_names(self, "cities", CITIES)
@@ -85,6 +82,21 @@ class Settings:
             raise ValueError(
                 f"Argument `observed` must lie between 0 and 1, a share, but it is {self.observed}."
             )
+        if not FIRST <= self.parts <= PARTS:
+            raise ValueError(
+                f"Argument `parts` must lie between {FIRST} and {PARTS}, but it is {self.parts}."
+            )
+
+    @property
+    def chosen(self) -> str:
+        """How imputers come by their settings."""
+        best = f": the best {FINALISTS} on {FIRST} of them are compared on all"
+        return (
+            f"Settings are chosen on {self.parts} tenths of the known entries, each held back in "
+            "turn and weighted by the odds that an entry of its row and column is hidden"
+            f"{best if self.parts > FIRST else ''}. Nearly empty rows dominate these errors, and "
+            "those at hidden entries."
+        )
 
 
 def temperatures(settings: Settings, work: Work) -> Study:
@@ -118,7 +130,7 @@ def temperatures(settings: Settings, work: Work) -> Study:
             caption="Dots are splits, bars their means. Settings are chosen on known entries.",
         ),
         notes=(
-            CHOSEN,
+            settings.chosen,
             UNCHOSEN,
             "The default of its patience was set after seeing these splits of Seattle.",
             "No published numbers: the matrices are NOAA's climate normals, 365 x 24.",
@@ -130,18 +142,24 @@ def temperatures(settings: Settings, work: Work) -> Study:
 
 def _found(settings: Settings, work: Work) -> dict[str, Found]:
     """What is kept of every split, by city and imputer."""
+    splits = list(itertools.product(settings.cities, METHODS, range(settings.seeds)))
+    cases = [_case(settings, *split) for split in splits]
+    parts = work.parts("imputer", fill, cases, version=VERSION)
     found: dict[str, Found] = {}
-    for city in settings.cities:
-        cases = [
-            {"city": city, "method": method, "seed": seed, "observed": settings.observed}
-            | ({"depths": ",".join(map(str, settings.depths))} if method == TUNED else {})
-            for method in METHODS
-            for seed in range(settings.seeds)
-        ]
-        parts = work.parts("imputer", fill, cases, version=VERSION)
-        for case, part in zip(cases, parts, strict=True):
-            found.setdefault(city, {}).setdefault(case["method"], []).append(part)
+    for (city, method, _), part in zip(splits, parts, strict=True):
+        found.setdefault(city, {}).setdefault(method, []).append(part)
     return found
+
+
+def _case(settings: Settings, city: str, method: str, seed: int) -> dict[str, Plain]:
+    """What the result on one split depends on."""
+    case: dict[str, Plain] = {"city": city, "method": method, "seed": seed}
+    case["observed"] = settings.observed
+    if len(METHODS[method](seed)) > 1:
+        case["parts"] = settings.parts
+    if method == TUNED:
+        case["depths"] = ",".join(map(str, settings.depths))
+    return case
 
 
 def _errors(parts: Found) -> Errors:
@@ -151,7 +169,13 @@ def _errors(parts: Found) -> Errors:
 
 
 def fill(
-    *, city: str, method: str, seed: int, observed: float, depths: str | None = None
+    *,
+    city: str,
+    method: str,
+    seed: int,
+    observed: float,
+    depths: str | None = None,
+    parts: int = PARTS,
 ) -> Mapping[str, float | str | None]:
     """What one imputer makes of one split: its error at hidden entries, and what was chosen."""
     matrix = CITIES[city][1]()
@@ -162,7 +186,7 @@ def fill(
         candidates, filling = make(), make(starts=STARTS)
     with warnings.catch_warnings():  # scikit-learn's imputer says where its rounds did not settle
         warnings.filterwarnings("ignore", "\\[IterativeImputer\\] Early stopping")
-        filled = tuned(candidates, X, seed=seed + CHOICES, filling=filling)
+        filled = tuned(candidates, X, seed=seed + CHOICES, filling=filling, compared_on=parts)
     return {
         "rmse": rmse(filled.matrix, matrix, hide),
         "validation": filled.validation,
@@ -218,5 +242,5 @@ def _compared(city: str, errors: Errors) -> list[Comparison]:
 STUDY = Reproducible(
     run=temperatures,
     settings=Settings(),
-    quick=Settings(cities=("seattle",), seeds=1, depths=(3,)),
+    quick=Settings(cities=("seattle",), seeds=1, depths=(3,), parts=FIRST),
 )
