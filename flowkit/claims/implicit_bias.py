@@ -20,7 +20,8 @@ START = 1e-3  # of the product, times the identity
 OBSERVED = 3  # entries: flowkit's loss is a mean over them, the theorem's half their sum
 PARTED = 0.4  # half sum of squares by which the equal singular values of the start have parted
 TIMES = 240  # at which the flow is recorded from there on
-LATEST = 1e9  # of flow time
+LATEST = 1e9  # of flow time, by which they part
+LONGER = 1e9  # times that: when the flow has ended
 HALF_SUM = 1e-4  # half the sum of squares at which the unobserved entry is read
 ENTRY, ENTRY_TOLERANCE = 70.7, 0.5
 LOG_DET, LOG_DET_TOLERANCE = -2525.0, 1.0
@@ -84,7 +85,7 @@ def diverging_flow(
         The flow from where the singular values have parted, of states `Spectrum`.
 
     Raises:
-        ArithmeticError: The integration failed.
+        ArithmeticError: The integration failed, or did not come so far.
     """
     problem = unbounded_entry()
     parted = succeeded(
@@ -96,16 +97,20 @@ def diverging_flow(
             rtol=1e-9,
         )
     )
-    return succeeded(
+    times = parted.final_time * np.geomspace(1.0, LONGER, TIMES)
+    trajectory = succeeded(
         integrate(
             SpectralFlow(problem, depth),
             Spectrum.of(end_to_end(parted.final)),
-            parted.final_time * np.geomspace(1.0, LATEST, TIMES),
+            times,
             until=until.train_loss(2 * least / OBSERVED),
             rtol=1e-8,
             observables=observables,
         )
     )
+    if trajectory.final_time >= times[-1]:
+        raise ArithmeticError(f"Half the sum of squares did not fall to {least:g} in time.")
+    return trajectory
 
 
 def unbounded_size(product: Any) -> Float[Array, ""]:

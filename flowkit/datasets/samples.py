@@ -31,7 +31,8 @@ def seattle_temperatures() -> Temperatures:
 def san_francisco_temperatures() -> Temperatures:
     """Hourly temperatures of San Francisco in degrees Fahrenheit, one row per day of the year.
 
-    Climate normals like those of `seattle_temperatures`, smoother still and of half the range.
+    Climate normals like those of `seattle_temperatures`, smoother still and of two thirds of
+    the range.
 
     Returns:
         A 365 x 24 matrix with one `nan`.

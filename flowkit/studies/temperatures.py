@@ -17,6 +17,7 @@ from flowkit.studies.comparison import Comparison
 from flowkit.studies.factorization.recovery import WANTED
 from flowkit.studies.imputing import (
     DEFAULT,
+    DEPTHS,
     FINALISTS,
     FIRST,
     METHODS,
@@ -72,7 +73,7 @@ class Settings:
     cities: tuple[str, ...] = tuple(CITIES)
     observed: float = 0.3
     seeds: int = 5
-    depths: tuple[int, ...] = (2, 3)
+    depths: tuple[int, ...] = DEPTHS
     parts: int = PARTS
 
     def __post_init__(self):
@@ -94,8 +95,7 @@ class Settings:
         return (
             f"Settings are chosen on {self.parts} tenths of the known entries, each held back in "
             "turn and weighted by the odds that an entry of its row and column is hidden"
-            f"{best if self.parts > FIRST else ''}. Nearly empty rows dominate these errors, and "
-            "those at hidden entries."
+            f"{best if self.parts > FIRST else ''}."
         )
 
 
@@ -132,7 +132,7 @@ def temperatures(settings: Settings, work: Work) -> Study:
         notes=(
             settings.chosen,
             UNCHOSEN,
-            "The default of its patience was set after seeing these splits of Seattle.",
+            "The deep factorization's default patience was set after seeing splits of Seattle.",
             "No published numbers: the matrices are NOAA's climate normals, 365 x 24.",
             ASKED,
         ),

@@ -161,16 +161,21 @@ def test_an_accepted_kernel_goes_to_the_gpu_and_is_probed_once(monkeypatch, acce
     assert registration.fast_gram(kernel, x, x, "ntk", symmetric=True) is not None
 
 
-@pytest.mark.parametrize("name", ["tiled_gram", "tiled_pairs"])
-def test_a_gpu_that_computes_something_else_is_found_out(name, monkeypatch, caplog, accepted):
-    """One value in four is off by a hundredth, from the third on."""
+@pytest.mark.parametrize(
+    ("name", "place"), [("tiled_gram", 0), ("tiled_gram", 9), ("tiled_pairs", 5)]
+)
+def test_a_gpu_that_computes_something_else_is_found_out(
+    name, place, monkeypatch, caplog, accepted
+):
+    """In one of the places that share a warp values are off by a hundredth."""
     kernel = Convolutional(2, train_ends=True)
-    x, calls = jnp.asarray(images(4, shape=(3, 3, 1))), []
+    x, calls = jnp.asarray(images(64, shape=(3, 3, 1))), []
     right = {"tiled_gram": tiled_gram, "tiled_pairs": tiled_pairs}[name]
 
     def wrong(*arguments, device, **options):
         calls.append(device)
-        return right(*arguments, **options) * np.array([1, 1, 1.01, 1])
+        found = right(*arguments, **options)
+        return found * np.where(np.arange(64) % (32 // 3) == place, 1.01, 1.0)
 
     monkeypatch.setattr(registration, "LEAST_WORK", 0)
     monkeypatch.setattr(registration, name, wrong)
@@ -185,15 +190,32 @@ def test_a_gpu_that_computes_something_else_is_found_out(name, monkeypatch, capl
     assert "values were wrong" in caplog.text
 
 
+def _program():
+    return probing.Program.of(
+        Convolutional(2), jnp.asarray(images(2, shape=(3, 3, 1))), "both", cpu(), paired=False
+    )
+
+
 def test_values_beyond_the_numbers_give_no_verdict(accepted):
-    x = jnp.asarray(images(2, shape=(3, 3, 1)))
-    program = probing.Program.of(Convolutional(2), x, "ntk", cpu(), paired=False)
-    beyond = np.full(4, np.inf)
-    assert program.judge(np.full(4, np.nan), beyond) is None
-    assert not program.is_probed
+    assert _program().judge(np.full((2, 4), np.nan), np.full((2, 4), np.inf)) is None
+    assert not _program().is_probed
 
 
-def test_probes_lie_in_rows_and_columns_of_their_own():
-    rows, columns = probing.places(7, 4)
-    assert len(set(rows)) == len(set(columns)) == probing.PROBES
-    assert (max(rows), max(columns)) < (7, 4)
+@pytest.mark.parametrize(("kind", "place"), [(0, 0), (1, 1)])
+def test_a_small_value_is_judged_by_its_own_size(kind, place, accepted):
+    """Beside infinite ones, and beside one that is twenty times larger or of the larger kind."""
+    expected = np.array([[1.0, 20.0, np.inf], [1e-4, 2e-3, 1e-4]])
+    found = expected.copy()
+    assert _program().judge(found, expected) is None
+    found[kind, place] *= 1 + 1e-5
+    assert "wrong by 0.001 %" in _program().judge(found, expected)
+    assert "0.001 %" in _program().verdict
+
+
+def test_probes_fill_a_warp_and_are_not_mirrored():
+    rows, columns = probing.places(100, 64)
+    assert list(columns) == list(range(32))
+    assert np.all(rows <= columns)
+    assert len(set(zip(rows, columns, strict=True))) == 32
+    rows, columns = probing.places(1, 3)
+    assert (list(rows), list(columns)) == ([0, 0, 0], [0, 1, 2])

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from flowkit.claims import implicit_bias
 from flowkit.datasets import low_rank
 from flowkit.problems import MatrixCompletion
 from flowkit.studies.factorization import (
@@ -69,7 +70,7 @@ def test_the_product_on_the_way_to_infinity():
     """It is followed from loss to loss; at the end one entry is nearly its nuclear norm."""
     series = norms_diverge._follow(2, 1e-3, 1e-3)
     assert series["loss"][-1] == pytest.approx(1e-3, rel=1e-3)
-    assert series["loss"][0] == pytest.approx(norms_diverge.PARTED, rel=1e-2)
+    assert series["loss"][0] == pytest.approx(implicit_bias.PARTED, rel=1e-2)
     assert series["entry"][-1] > norms_diverge.lower_bound(1e-3)
     assert series["nuclear_norm"][-1] == pytest.approx(series["entry"][-1], rel=0.05)
 

@@ -64,7 +64,7 @@ def _(kernel: Convolutional, x: Rows, z: Rows, kind: Kinds) -> Float[Array, "*ki
     on_host = np.asarray(x), np.asarray(z)
     found = tiled_pairs(kernel, *on_host, kind=kind, device=route.gpu)
     again = lambda pairs: _values_of(kernel, x, z, pairs, pairs, kind)
-    probed, _ = places(len(x), len(z))
+    _, probed = places(len(x), len(z))
     if not route.trusts(lambda: (found[..., probed], again(probed))):
         return None
     (pairs,) = np.nonzero(not_finite(found[..., None, :])[0])

@@ -219,11 +219,12 @@ def _chart(
         least_y=LEAST_SHOWN,
     )
     return Panels(
-        title="Modes of one matrix along the flow, from equal starts",
+        title="Modes of one matrix along the flow",
         panels=(*pictures, scales) if critical else pictures,
         columns=2 if len(pictures) < 4 else 3,
-        caption="Lines: modes by flow time. Marks, if any: the largest start from which "
-        f"the stronger of two modes has {100 * LEARNT:g} % of its target before the weaker has "
+        caption="Lines: modes by flow time, all of a panel from one start. Marks, if any: the "
+        f"largest start from which the stronger of two modes has {100 * LEARNT:g} % of its target "
+        "before the weaker has "
         f"{100 * UNTOUCHED:g} %; those below {LEAST_SHOWN:g} are left out.",
     )
 

@@ -192,15 +192,14 @@ def _chart(settings: Settings, descents: Mapping[str, Sequence[Part]]) -> Panels
         ),
         columns=3,
         caption="The same problem and start for all, the first seed. Errors are means of squares "
-        f"over all entries. Grey: the singular value s_i of the true matrix, 0 for i above "
-        f"{settings.rank}.",
+        "over all entries. Grey: the singular value s_i of the true matrix, where it is not 0.",
     )
 
 
 def _spectrum(rank: int, parts: Mapping[str, Part]) -> Iterator[Curves]:
     """A panel for each singular value around the true rank, by training loss."""
     kept = len(next(iter(parts.values()))["true_values"])
-    losses = [loss for part in parts.values() for loss in part["loss"][1:]]
+    losses = [loss for part in parts.values() for loss in part["loss"]]
     for i in range(max(0, rank - AROUND - 1), min(kept, rank + AROUND)):
         lines = {name: (part["loss"][1:], part["values"][i][1:]) for name, part in parts.items()}
         if i < rank:
