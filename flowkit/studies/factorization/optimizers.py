@@ -199,7 +199,7 @@ def _chart(settings: Settings, descents: Mapping[str, Sequence[Part]]) -> Panels
 def _spectrum(rank: int, parts: Mapping[str, Part]) -> Iterator[Curves]:
     """A panel for each singular value around the true rank, by training loss."""
     kept = len(next(iter(parts.values()))["true_values"])
-    losses = [loss for part in parts.values() for loss in part["loss"]]
+    losses = [loss for part in parts.values() for loss in part["loss"][1:]]
     for i in range(max(0, rank - AROUND - 1), min(kept, rank + AROUND)):
         lines = {name: (part["loss"][1:], part["values"][i][1:]) for name, part in parts.items()}
         if i < rank:
