@@ -1,16 +1,16 @@
 """JAX settings of the whole test run; the library itself never sets any."""
 
 import os
+import runpy
 from pathlib import Path
-
-# Compile in half the time, as `flowkit verify` does (`flowkit.claims.checking`). XLA looks once.
-os.environ.setdefault(
-    "XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1"
-)
 
 import jax
 import jaxtyping
 import pytest
+
+# As processes of `flowkit verify` compile. Run as a file: type checks need flowkit unimported.
+COMPILATION = Path(__file__).parents[1] / "flowkit" / "claims" / "compilation.py"
+os.environ.setdefault("XLA_FLAGS", runpy.run_path(str(COMPILATION))["QUICK_COMPILATION"])
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")

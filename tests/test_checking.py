@@ -6,7 +6,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
-from flowkit.claims import all_claims, checking
+from flowkit.claims import all_claims, checking, compilation
 from flowkit.claims.verification import verify
 
 PROOFS = ["derivation: factor-flow", "balancedness", "end-to-end flow, proof"]
@@ -30,21 +30,21 @@ def test_a_process_that_dies_fails_its_claims():
 
 def test_new_processes_compile_quickly(monkeypatch):
     monkeypatch.delenv("XLA_FLAGS", raising=False)
-    with checking._compiling_quickly():
-        assert os.environ["XLA_FLAGS"] == checking.QUICK_COMPILATION
+    with compilation.compiling_quickly():
+        assert os.environ["XLA_FLAGS"] == compilation.QUICK_COMPILATION
     assert "XLA_FLAGS" not in os.environ
 
 
 def test_a_compiler_that_refuses_an_option_is_not_given_it(monkeypatch):
     monkeypatch.delenv("XLA_FLAGS", raising=False)
-    monkeypatch.setattr(checking, "QUICK_COMPILATION", "--xla_option_of_another_version=1")
-    with checking._compiling_quickly():
+    monkeypatch.setattr(compilation, "QUICK_COMPILATION", "--xla_option_of_another_version=1")
+    with compilation.compiling_quickly():
         assert os.environ["XLA_FLAGS"] == ""
 
 
 def test_the_environment_decides_how_processes_compile(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=")
-    with checking._compiling_quickly():
+    with compilation.compiling_quickly():
         assert os.environ["XLA_FLAGS"] == "--xla_dump_to="
 
 

@@ -7,14 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from flowkit.claims import checking
-
 TESTS = Path(__file__).parent
 AT_ROUNDING = ("test_arctangent.py", "kernels/test_angles.py")
-
-
-def test_tests_compile_as_verify_does():
-    assert f'"{checking.QUICK_COMPILATION}"' in (TESTS / "conftest.py").read_text("utf-8")
 
 
 @pytest.mark.slow

@@ -1,27 +1,18 @@
 """Checking claims one after another, or those of the catalogue in several processes at once."""
 
 import multiprocessing
-import os
-import subprocess
-import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 
 import jax
 
 from flowkit.claim import Claim, Verdict
 from flowkit.claims.catalogue import all_claims, themes
+from flowkit.claims.compilation import compiling_quickly
 from flowkit.report import Entry
-
-# Measured with jaxlib 0.10 on two cores: a solve compiles in 1.0 s of CPU time instead of 1.9, and
-# the catalogue takes 2 min 19 s instead of 3 min 5 s.
-# Level 0 without fusion emitters is quicker, and wrong: slopes of kernels at nearly equal inputs
-# are off by 1e-1 (tests/kernels/test_angles.py).
-QUICK_COMPILATION = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1"
 
 
 def check_in_turn(claims: Sequence[Claim]) -> Iterator[Entry]:
@@ -50,7 +41,7 @@ def check_in_processes(claims: Sequence[Claim], *, quick: bool, jobs: int) -> It
     groups = [[name for name in group if name in asked] for group in groups]
     context = multiprocessing.get_context("spawn")
     with (
-        _compiling_quickly(),
+        compiling_quickly(),
         ProcessPoolExecutor(jobs, mp_context=context, initializer=_use_float64) as pool,
     ):
         futures = {pool.submit(_check_names, group, quick): group for group in groups if group}
@@ -68,27 +59,6 @@ def _entries(claims: Sequence[Claim], future: Future) -> list[Entry]:
     except BrokenProcessPool as error:
         verdict, broke_at = _broken(error), traceback.format_exc()
         return [Entry(claim, verdict, 0.0, broke_at) for claim in claims]
-
-
-@contextmanager
-def _compiling_quickly() -> Iterator[None]:
-    """Have processes that are started here compile quickly, unless the environment says how."""
-    before = os.environ.get("XLA_FLAGS")
-    if before is None:
-        os.environ["XLA_FLAGS"] = _known_flags()
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["XLA_FLAGS"]
-
-
-def _known_flags() -> str:
-    """The flags, or none where this version of XLA does not know them: a process would abort."""
-    environment = os.environ | {"XLA_FLAGS": QUICK_COMPILATION, "JAX_PLATFORMS": "cpu"}
-    trial = [sys.executable, "-c", "import jax; jax.devices()"]
-    known = subprocess.run(trial, env=environment, capture_output=True, check=False)
-    return QUICK_COMPILATION if known.returncode == 0 else ""
 
 
 def _use_float64() -> None:
