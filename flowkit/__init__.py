@@ -33,6 +33,7 @@ from flowkit.dynamics import (
     sweep as sweep,
 )
 from flowkit.fields import (
+    DerivedFlow as DerivedFlow,
     EndToEndFlow as EndToEndFlow,
     FactorFlow as FactorFlow,
     KernelFlow as KernelFlow,

@@ -130,6 +130,12 @@ def _common_times(a: Trajectory, b: Trajectory) -> Float[np.ndarray, " time"]:
             f"Arguments `a` and `b` must share saved times, but none of {a.ts.size} and "
             f"{b.ts.size} coincide; save at equal times, or integrate with `dense=True`."
         )
+    if len(ts) == 1 and a.index(ts[0]) == b.index(ts[0]) == 0:
+        raise ValueError(
+            f"Arguments `a` and `b` must share a time after the start, where they agree whatever "
+            f"follows, but only {ts[0]:g} of {a.ts.size} and {b.ts.size} saved times coincides; "
+            f"save at equal times, or integrate with `dense=True`."
+        )
     return np.array(ts)
 
 

@@ -34,6 +34,13 @@ def test_distances_are_taken_at_the_shared_times():
     assert agreement.relative == pytest.approx(1 / 4)
 
 
+def test_a_shared_start_alone_is_no_agreement():
+    a, b = _trajectory([0, 1], [1.0, 2.0]), _trajectory([0, 3], [1.0, 4.0])
+    with pytest.raises(ValueError, match="must share a time after the start"):
+        fk.compare(a, b)
+    assert fk.compare(_trajectory([-1, 0], [5.0, 1.0]), b).ts.size == 1  # the start of one alone
+
+
 def test_times_that_differ_by_rounding_are_equal():
     steps = np.cumsum([0.1] * 10)
     a, b = _trajectory(steps, np.ones(10)), _trajectory(np.arange(1, 11) / 10, np.ones(10))

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 LONG = (
     "A2_sweep",
     "A3_what_training_follows",
+    "A4_your_own_loss",
     "B0_first_completion",
     "B1_real_temperatures",
     "B2_depth_or_nuclear_norm",

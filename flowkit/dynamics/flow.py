@@ -96,7 +96,8 @@ def integrate(
         )
     if not isinstance(field, AbstractVectorField):
         raise ValueError(
-            f"Argument `field` must be a flowkit field such as FactorFlow(problem), but it is a "
+            f"Argument `field` must be a flowkit field such as FactorFlow(problem), or "
+            f"DerivedFlow(derivation, data) for a derivation, but it is a "
             f"`{type(field).__name__}`."
         )
     if key is not None:

@@ -6,6 +6,7 @@ from flowkit.fields.base import (
     lift as lift,
     position as position,
 )
+from flowkit.fields.derived import DerivedFlow as DerivedFlow
 from flowkit.fields.factors import (
     FactorFlow as FactorFlow,
     check_factors as check_factors,

@@ -28,7 +28,11 @@ from flowkit.symbolic.factorization import (
     factor_flow as factor_flow,
     singular_value_flow as singular_value_flow,
 )
-from flowkit.symbolic.gradient import UnsupportedExpressionError as UnsupportedExpressionError
+from flowkit.symbolic.gradient import (
+    UnsupportedExpressionError as UnsupportedExpressionError,
+    expand as expand,
+    rate_along as rate_along,
+)
 from flowkit.symbolic.kernel_dynamics import kernel_flow as kernel_flow
 from flowkit.symbolic.kernel_recursions import (
     KernelRecursion as KernelRecursion,

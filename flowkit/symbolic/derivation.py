@@ -30,6 +30,7 @@ class Derivation:
         source: The paper and theorem that state the equations.
         conserved: Expressions in the state that are constant along the flow.
         claims: What is stated about this flow, each with a check.
+        loss: The training loss in state and data, where the flow was derived from one.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Derivation:
     source: str
     conserved: tuple[Expression, ...] = ()
     claims: tuple[Claim, ...] = field(default=(), compare=False, repr=False)
+    loss: sp.Expr | None = field(default=None, repr=False)
 
     @property
     def equations(self) -> tuple[sp.Eq, ...]:
@@ -119,6 +121,7 @@ def derive(loss: sp.Expr, parameters: Sequence[Variable]) -> Derivation:
         data=tuple(sorted(data, key=lambda symbol: symbol.name)),
         source="d(parameter)/dt = -d(loss)/d(parameter)",
         claims=(_witness_claim(loss, parameters, rates),),
+        loss=loss,
     )
 
 

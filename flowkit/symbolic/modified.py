@@ -194,7 +194,12 @@ def _assemble(flow: Derivation, order: int, beta: sp.Expr, name: str, source: st
     rates = combine(*terms)[: len(flow.rates)]
     added = tuple(s for s in (ETA, BETA) if any(rate.has(s) for rate in rates))
     return Derivation(
-        name=name, state=flow.state, rates=rates, data=(*flow.data, *added), source=source
+        name=name,
+        state=flow.state,
+        rates=rates,
+        data=(*flow.data, *added),
+        source=source,
+        loss=flow.loss,
     )
 
 
