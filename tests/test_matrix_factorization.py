@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 from flowkit import FactorFlow, MatrixCompletion, initial, integrate
-from flowkit.estimators import DeepMatrixFactorization
+from flowkit.estimators import DeepMatrixFactorization, early_stopping
 from flowkit.observables import end_to_end
 
 SHAPE, RANK = (24, 10), 2
@@ -82,6 +82,19 @@ def test_what_is_learnt_is_the_flow_of_all_known_entries_at_the_stopping_time(no
     final = integrate(FactorFlow(problem), factors, [0.0, noisy.time_]).final
     ours, expected = (np.asarray(end_to_end(state)) for state in (noisy.factors_, final))
     assert _rms(ours - expected) < FLOW
+
+
+def test_the_refit_is_integrated_by_the_program_of_training(monkeypatch):
+    """Compilation is most of a fit: the same number of times, and an end of the same kind."""
+    kinds = set()
+
+    def noted(field, state, ts, *, until, **options):
+        kinds.add((len(ts), type(until)))
+        return integrate(field, state, ts, until=until, **options)
+
+    monkeypatch.setattr(early_stopping, "integrate", noted)
+    DeepMatrixFactorization(standardise="matrix", random_state=0).fit(NOISY)
+    assert len(kinds) == 1
 
 
 def test_it_stops_where_held_out_entries_are_predicted_best(noisy):
