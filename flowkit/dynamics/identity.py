@@ -34,6 +34,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.tree_util import PyTreeDef
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, types.EllipsisType)
+DEEPEST = 50_000  # calls of Python; 5000 functions in a row take half of them
 INSTALLED = {"site-packages", "dist-packages"}
 
 _ADDRESS = re.compile(r"( at)? 0x[0-9a-f]+")
@@ -50,7 +51,12 @@ def fingerprint(value: Any) -> str:
     Returns:
         Hexadecimal digits.
     """
-    return _Reading().digest(value).hex()
+    usual = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(usual, DEEPEST))  # functions that name one another make long chains
+    try:
+        return _Reading().digest(value).hex()
+    finally:
+        sys.setrecursionlimit(usual)
 
 
 class _Reading:
