@@ -5,7 +5,6 @@ writing, and `run.npz` with everything that the next step needs and the number o
 `run.npz` that makes a writing valid, and it is replaced in one move.
 """
 
-import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,12 +12,12 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from flowkit.dynamics.identity import fingerprint
 from flowkit.dynamics.run import Phase, Progress, Run
 from flowkit.dynamics.segment import hand_over
 from flowkit.storage import load_arrays, save_arrays
@@ -34,10 +33,14 @@ class Checkpoint:
     Attributes:
         folder: The folder, made if missing; None to keep nothing.
         identity: What the run is, by the names of `integrate`'s arguments.
+        argument: Which argument of the caller named the folder, for errors.
+        max_steps: Of the run that was restored or begun; a run may go on under another.
     """
 
     folder: Path | None
     identity: Mapping[str, str]
+    argument: str = "checkpoint"
+    max_steps: int | None = field(default=None, init=False)
     _files: int = field(default=0, init=False)
     _chunks: int = field(default=0, init=False)
     _written: float = field(default=-np.inf, init=False)
@@ -46,8 +49,9 @@ class Checkpoint:
         """Bring a run that was just started to where the folder's run stopped, if it holds one.
 
         Raises:
-            ValueError: the folder holds another run.
+            ValueError: the folder holds another run, or one that has taken too many steps.
         """
+        self.max_steps = run.max_steps
         if self.folder is None or not (self.folder / "run.npz").exists():
             return
         leaves, stored = load_arrays(self.folder / "run.npz")
@@ -61,7 +65,7 @@ class Checkpoint:
         else:
             template = run.progress.carry
         result = stored["result"]
-        run.progress = Progress(
+        progress = Progress(
             carry=_filled(template, leaves),
             using=stored["using"],
             phases=tuple(Phase(**phase) for phase in stored["phases"]),
@@ -69,7 +73,9 @@ class Checkpoint:
             num_saved=stored["num_saved"],
             result=None if result is None else Result(**result),
             fired=stored["fired"],
+            spent=stored["spent"],
         )
+        run.resume(progress, stored["max_steps"])
         self._files, self._chunks = stored["files"], len(chunks)
 
     def write(self, progress: Progress, *, now: bool = False) -> None:
@@ -90,6 +96,8 @@ class Checkpoint:
             "num_saved": progress.num_saved,
             "result": None if progress.result is None else asdict(progress.result),
             "fired": progress.fired,
+            "spent": progress.spent,
+            "max_steps": self.max_steps,
         }
         save_arrays(self.folder / "run.npz", _named(progress.carry), stored)
         self._written = time.monotonic()
@@ -98,33 +106,24 @@ class Checkpoint:
         different = [name for name, value in self.identity.items() if stored.get(name) != value]
         if different:
             raise ValueError(
-                f"Argument `checkpoint` must be an empty folder or one of this run, but "
+                f"Argument `{self.argument}` must be an empty folder or one of this run, but "
                 f"{self.folder} holds a run with another `{different[0]}`."
             )
 
 
 def checkpoint_in(folder: str | PathLike[str] | None, **arguments: Any) -> Checkpoint:
-    """A checkpoint in a folder, or nowhere, for a run with these arguments."""
+    """A checkpoint in a folder, or nowhere, for a run with these arguments.
+
+    A run is resumed only where `fingerprint` knows every argument again.
+    """
     if folder is None:
         return Checkpoint(None, {})
-    identity = {name: _fingerprint(value) for name, value in arguments.items()}
+    identity = {name: fingerprint(value) for name, value in arguments.items()}
     return Checkpoint(Path(folder), identity)
 
 
 def _saves(folder: Path, i: int) -> Path:
     return folder / f"saves-{i:05d}.npz"
-
-
-def _fingerprint(value: PyTree) -> str:
-    """A digest of the arrays and numbers in a tree; functions count by their place only."""
-    arrays, others = eqx.partition(value, eqx.is_array_like)
-    digest = hashlib.sha256(type(value).__name__.encode())
-    for leaf in map(np.asarray, jax.tree.leaves(arrays)):
-        digest.update(f"{leaf.dtype}{leaf.shape}".encode())
-        digest.update(leaf.tobytes())
-    for leaf in jax.tree.leaves(others):
-        digest.update(getattr(leaf, "__qualname__", type(leaf).__name__).encode())
-    return digest.hexdigest()
 
 
 def _named(tree: PyTree) -> dict[str, np.ndarray]:

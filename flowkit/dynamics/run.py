@@ -54,6 +54,7 @@ class Progress:
         pieces: Dense output, stretch by stretch.
         result: How the run ended; None while it has not.
         fired: Whether it was the condition that ended it.
+        spent: Whether it was `max_steps` that ended it.
     """
 
     carry: Carry
@@ -64,6 +65,7 @@ class Progress:
     pieces: tuple[tuple[int, dfx.DenseInterpolation], ...] = ()
     result: Result | None = None
     fired: bool = False
+    spent: bool = False
 
     @property
     def ending(self) -> Result:
@@ -108,6 +110,25 @@ class Run:
         first = jax.tree.map(lambda leaf: np.asarray(leaf)[None], y0)
         self.progress = Progress(carry, 0, (self._phase(0, float(t0)),), (first,), 1)
 
+    def resume(self, progress: Progress, max_steps: int | None) -> None:
+        """Put the run where it stood, perhaps under another `max_steps`.
+
+        Raises:
+            ValueError: it has already taken more steps than it now may.
+        """
+        self.progress = progress
+        if max_steps == self.max_steps:
+            return
+        if self.max_steps is not None and progress.num_steps > self.max_steps:
+            raise ValueError(
+                f"Argument `max_steps` must be at least {progress.num_steps}, the steps that the "
+                f"run in the checkpoint has taken, but it is {self.max_steps}."
+            )
+        if progress.spent:
+            self.progress = self._switched(replace(progress, result=None, spent=False))
+        if self.progress.result is None and self._is_spent(progress):
+            self.progress = self._spent(self.progress)
+
     def stretches(self) -> Iterator[Progress]:
         """Step on until the run has ended, yielding at every pause."""
         while self.progress.result is None:
@@ -140,11 +161,23 @@ class Run:
         )
 
     def _window(self, start: int) -> tuple[Float[np.ndarray, " saves"], float]:
-        """The next times to save at, padded with the last of all, and the stretch's last time."""
-        size = min(len(self.ts), _fitting(WINDOW_BYTES, self.progress.carry.state))
-        times = self.ts[start : start + size]
-        t1 = float(times[-1]) if start + size < len(self.ts) else float(self.ts[-1])
-        return np.pad(times, (0, size - len(times)), constant_values=t1), t1
+        """The next times to save at, padded with the last of them, at which the stretch ends."""
+        end = self._window_end(start)
+        times = self.ts[start:end]
+        t1 = float(times[-1] if len(times) else self.ts[-1])
+        return np.pad(times, (0, self._window_size - len(times)), constant_values=t1), t1
+
+    def _window_end(self, start: int) -> int:
+        """The save that a window ends before.
+
+        As a window's last time cuts a step short, it must not depend on where a stretch paused.
+        """
+        size = self._window_size
+        return min((start // size + 1) * size, len(self.ts))
+
+    @property
+    def _window_size(self) -> int:
+        return min(len(self.ts), _fitting(WINDOW_BYTES, self.progress.carry.state))
 
     @property
     def dense_steps(self) -> int | None:
@@ -156,7 +189,7 @@ class Run:
 
     def _after(self, stretch: Stretch) -> Progress:
         done = self.progress
-        count = min(int(stretch.num_saved), len(self.ts) - done.num_saved)
+        count = min(int(stretch.num_saved), self._window_end(done.num_saved) - done.num_saved)
         chunk = jax.tree.map(lambda leaf: np.asarray(leaf[:count]), jax.device_get(stretch.saved))
         *earlier, phase = done.phases
         after = replace(
@@ -168,8 +201,9 @@ class Run:
             pieces=(*done.pieces, *self._piece(stretch)),
             fired=bool(stretch.fired),
         )
-        result = self._result(after, stretch)
-        return replace(after, result=result) if result else self._switched(after, stretch)
+        if result := self._result(after, stretch):
+            return replace(after, result=result)
+        return self._spent(after) if self._is_spent(after) else self._switched(after)
 
     def _piece(self, stretch: Stretch) -> tuple[tuple[int, dfx.DenseInterpolation], ...]:
         if stretch.interpolation is None or not int(stretch.num_accepted):
@@ -187,13 +221,18 @@ class Run:
             return Result(successful=True, reason="reached the last time") if ended else None
         if stretch.result != dfx.RESULTS.max_steps_reached:
             return Result(successful=False, reason=dfx.RESULTS[stretch.result].splitlines()[0])
-        if self.max_steps is not None and after.num_steps >= self.max_steps:
-            return Result(successful=False, reason=f"took `max_steps` = {self.max_steps} steps")
         return None
 
-    def _switched(self, after: Progress, stretch: Stretch) -> Progress:
+    def _is_spent(self, progress: Progress) -> bool:
+        return self.max_steps is not None and progress.num_steps >= self.max_steps
+
+    def _spent(self, progress: Progress) -> Progress:
+        reason = f"took `max_steps` = {self.max_steps} steps"
+        return replace(progress, result=Result(successful=False, reason=reason), spent=True)
+
+    def _switched(self, after: Progress) -> Progress:
         """Hand over to the policy's other solver if the steps spoke for it."""
-        if not self.solvers[after.using].wants_to_leave(stretch.carry.solver):
+        if not self.solvers[after.using].wants_to_leave(after.carry.solver):
             return after
         using = (after.using + 1) % len(self.solvers)
         return replace(

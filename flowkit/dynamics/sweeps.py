@@ -191,9 +191,9 @@ def _begin(task: Task, case: Case, ledger: Ledger | None) -> Lane:
         result = Result(successful=True, reason=f"{until.describe()} before the first step")
         run.progress = replace(run.progress, result=result, fired=True)
     folder = None if ledger is None else ledger.checkpoint(case)
-    keep = checkpoint_in(folder, field=flow, y0=case.y0, **vars(task))
-    if keep is not None:
-        keep.restore(run)
+    keep = checkpoint_in(folder, field=flow, y0=case.y0, **vars(task) | {"until": until})
+    keep.argument = "store"
+    keep.restore(run)
     return Lane(case, run, keep)
 
 

@@ -1,13 +1,16 @@
 """A run may pause, save, stop and resume between any two steps, and nothing changes."""
 
+import functools
 import os
 import signal
 import subprocess
 import sys
 import time
 
+import diffrax as dfx
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from systems import completion
@@ -105,6 +108,40 @@ def test_a_device_holds_no_more_saves_than_a_window(solve, monkeypatch):
     assert fk.compare(small, whole).relative < 1e-6
 
 
+@functools.cache
+def quartic_flow(scale):
+    return fk.ModelFlow(lambda y: jnp.sum(scale * y**4))
+
+
+def quartic(scale=1.0, **options):
+    options = {"solver": dfx.Tsit5(), "rtol": 1e-8} | options
+    return fk.integrate(quartic_flow(scale), np.array([1.0, 2.0]), TS[:8] / 1e3, **options)
+
+
+@pytest.fixture
+def windows_of_three(monkeypatch):
+    monkeypatch.setattr(run, "WINDOW_BYTES", 3 * 2 * 8)
+
+
+def test_windows_end_at_the_same_saves_whatever_the_pace(request, windows_of_three):
+    """The end of a window cuts a step short: were it elsewhere, all later steps would differ."""
+    whole = quartic()
+    assert len(whole.ts) == 8
+    request.getfixturevalue("one_step_at_a_time")
+    assert_identical(quartic(), whole)
+
+
+def test_a_run_of_many_windows_resumes_bit_for_bit(monkeypatch, tmp_path, windows_of_three):
+    whole = quartic()
+    with monkeypatch.context() as stopping:
+        stopping.setattr(run.Run, "_allowance", 1)
+        stopping.setattr(run, "SHORT_PAUSE", 0.0)
+        stop_after(stopping, 19, KeyboardInterrupt())
+        part = quartic(checkpoint=tmp_path)
+    assert len(part.ts) % 3, "the test should stop within a window"
+    assert_identical(quartic(checkpoint=tmp_path), whole)
+
+
 def test_what_is_saved_lies_on_the_host_and_is_looked_at_in_windows(solve, monkeypatch):
     sizes = {"spectrum": fk.observables.singular_values, "balance": fk.observables.balance}
     whole = solve(observables=sizes)
@@ -173,6 +210,37 @@ def test_another_run_is_not_taken_for_this_one(solve, tmp_path, options, name):
     solve([0.0, 2.0], checkpoint=tmp_path)
     with pytest.raises(ValueError, match=f"another `{name}`"):
         solve(**({"ts": [0.0, 2.0]} | options), checkpoint=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"), [({"scale": 3.0}, "field"), ({"solver": dfx.Dopri5()}, "solver")]
+)
+def test_a_finished_run_is_not_returned_for_another(tmp_path, change, name):
+    quartic(checkpoint=tmp_path)
+    with pytest.raises(ValueError, match=f"another `{name}`"):
+        quartic(**change, checkpoint=tmp_path)
+
+
+def test_a_run_that_gave_up_goes_on_under_a_larger_limit(solve, tmp_path):
+    whole = solve()
+    first, *_ = whole.stats["phases"]
+    few = first["num_accepted_steps"] + first["num_rejected_steps"]  # the solver is to change here
+    for _ in range(2):
+        partial = solve(max_steps=few, checkpoint=tmp_path)
+        assert partial.result.reason == f"took `max_steps` = {few} steps"
+        assert partial.stats["num_steps"] == few
+    with pytest.raises(ValueError, match=f"`max_steps` must be at least {few}"):
+        solve(max_steps=few - 1, checkpoint=tmp_path)
+    assert_identical(solve(max_steps=10**6, checkpoint=tmp_path), whole)
+    assert_identical(solve(checkpoint=tmp_path), whole)
+
+
+def test_a_stopped_run_gives_up_where_it_stands(monkeypatch, tmp_path, one_step_at_a_time):
+    with monkeypatch.context() as stopping:
+        stop_after(stopping, 4, KeyboardInterrupt())
+        stopped = quartic(checkpoint=tmp_path)
+    limit = stopped.stats["num_steps"]
+    assert_identical(quartic(max_steps=limit, checkpoint=tmp_path), quartic(max_steps=limit))
 
 
 def test_dense_output_is_not_kept_in_a_checkpoint(solve, tmp_path):

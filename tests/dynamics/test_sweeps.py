@@ -13,7 +13,6 @@ from systems import completion
 
 import flowkit as fk
 from flowkit.dynamics import checkpoint, lanes, run, sweeps
-from flowkit.dynamics.identity import fingerprint
 from flowkit.dynamics.sweeps import sweep
 
 TS = np.linspace(0.0, 400.0, 5)
@@ -212,6 +211,27 @@ def test_a_long_solve_goes_on_where_it_was(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "name"),
+    [({"power": 3}, "field"), ({"sign": -1}, "until")],
+    ids=["a static part of the field", "what the condition watches"],
+)
+def test_a_killed_point_is_not_taken_for_another(monkeypatch, tmp_path, change, name):
+    monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN", -1.0)
+    until = fk.until.observable("y", 0.1)
+
+    def solve(power=2, sign=1):
+        watched = {"y": lambda y: sign * y[0]}
+        options = QUICK | {"observables": watched, "until": until, "store": tmp_path}
+        return sweep(lambda rate: decay(rate, power), {"rate": [300.0]}, [0.0, 20.0], **options)
+
+    with monkeypatch.context() as patched:
+        stop_at(patched, run.Run, "_advance", 0, KeyboardInterrupt())
+        assert not solve().successful.values[0]
+    with pytest.raises(ValueError, match=f"`store` must .* another `{name}`"):
+        solve(**change)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
     [
         ({"rtol": 1e-5}, "rtol"),
         ({"ts": [0.0, 2.0]}, "ts"),
@@ -283,20 +303,3 @@ def test_the_point_of_an_exception_is_named():
 def test_unusable_arguments_are_refused(as_a_user, change, message):
     with pytest.raises(ValueError, match=message):
         sweep(**{"make": decay, "over": RATES, "ts": [0.0, 1.0]} | QUICK | change)
-
-
-def test_a_fingerprint_sees_what_a_value_is():
-    scale = lambda factor: lambda y: factor * y
-    values = [
-        (dfx.Tsit5(),),
-        (dfx.Dopri8(),),
-        fk.EndToEndFlow(PROBLEM, 2),
-        fk.EndToEndFlow(PROBLEM, 3),
-        scale(2.0),
-        scale(3.0),
-        scale(jnp.arange(3)),
-        jax.random.key(0),
-        jax.random.key(1),
-    ]
-    assert len({fingerprint(value) for value in values}) == len(values)
-    assert fingerprint(scale(2.0)) == fingerprint(scale(2.0))
