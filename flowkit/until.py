@@ -258,13 +258,12 @@ def _fall_left(loss: Scalar, value: Scalar) -> Scalar:
     Smooth where they meet, and finite for a loss of any sign.
     """
     loss, value = jnp.asarray(loss).astype(float), value.astype(float)
-    above = loss > value
-    ratio = _logarithm(jnp.where(above, loss, value)) - _logarithm(value)
-    return jnp.where(above, ratio, (loss - value) / jnp.where(value > 0, value, 1.0))
+    below = (loss - value) / jnp.where(value > 0, value, 1.0)
+    return jnp.where(loss > value, _logarithm(loss) - _logarithm(value), below)
 
 
 def _logarithm(size: Scalar) -> Scalar:
-    """Of what is not negative, finite at zero."""
+    """Of a number that may be zero or less, where it is that of the smallest."""
     return jnp.log(jnp.maximum(size, jnp.finfo(size.dtype).tiny))
 
 
