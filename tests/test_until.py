@@ -64,6 +64,7 @@ def test_the_first_of_several_conditions_ends_the_solve():
     assert end.final_time == pytest.approx(0.5 * np.log(500.0), rel=1e-8)
 
 
+@pytest.mark.slow
 def test_a_train_loss_is_met_on_the_way_below_zero():
     """The loss 5 e^{-4t} - 1 falls to the value at t = log(5 / (1 + value)) / 4."""
     field = fk.ModelFlow(lambda y: jnp.sum(y**2) - 1.0)

@@ -43,6 +43,7 @@ def test_the_default_does_not_change_a_single_step():
     np.testing.assert_allclose(under_double.at(0.5), middle, rtol=3e-7)
 
 
+@pytest.mark.slow
 def test_conditions_are_met_in_single_precision():
     several = fk.until.first_of(
         fk.until.train_loss(0.5), fk.until.time(0.9), fk.until.observable("first", 0.1)
