@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree, Scalar
+from jaxtyping import Array, Bool, Float, PyTree, Scalar
 
 from flowkit.fields import AbstractVectorField, position
 from flowkit.observables import AbstractTimedObservable, Observable
@@ -54,7 +54,7 @@ class TrainLoss(AbstractCondition):
         return self
 
     def gap(self, field: AbstractVectorField, t: Float[Array, ""], state: PyTree) -> Scalar:
-        return jnp.log(_loss(field, state).astype(self.value.dtype)) - jnp.log(self.value)
+        return _fall_left(_loss(field, state), self.value)
 
     def describe(self) -> str:
         return f"train loss fell to {float(self.value):g}"
@@ -65,7 +65,8 @@ class RelativeChange(AbstractCondition):
     """The state has settled: over a time as long as the past it would hardly move.
 
     Holds where (t - t0) |dy/dt| <= tolerance |y|, and the loss is below half its first value: from
-    a small initialisation a flow first rests near a saddle, with no loss removed.
+    a small initialisation a flow first rests near a saddle, with no loss removed. Holds also where
+    nothing moves at all, at a minimum or exactly at a saddle.
     """
 
     tolerance: Float[Array, ""]
@@ -73,17 +74,24 @@ class RelativeChange(AbstractCondition):
     first_loss: Float[Array, ""] | None = None
 
     def begin(self, field, t0, y0, observables) -> "RelativeChange":
-        return RelativeChange(self.tolerance, t0, jnp.asarray(field.loss(y0)))
+        first_loss = jnp.asarray(field.loss(y0))
+        if first_loss < 0:
+            raise ValueError(
+                f"Argument `until` must not be a relative change where the loss starts below zero, "
+                f"as half of the first loss has to be gone, but it starts at {float(first_loss):g}."
+            )
+        return RelativeChange(self.tolerance, t0, first_loss)
 
     def gap(self, field: AbstractVectorField, t: Float[Array, ""], state: PyTree) -> Scalar:
         if self.start is None or self.first_loss is None:
             raise RuntimeError("The condition was asked for its gap before it was begun.")
-        visible = lambda state: position(field, state)
-        here, rate = jax.jvp(visible, (state,), (field(t, state),))
-        moved = (t - self.start) * _size(rate) / _size(here)
-        settled = jnp.log(moved) - jnp.log(self.tolerance)
-        learnt = jnp.log(_loss(field, state)) - jnp.log(UNLEARNT * self.first_loss)
-        return jnp.where(t > self.start, jnp.maximum(settled, learnt), 1.0)
+        visible, whole_rate = lambda state: position(field, state), field(t, state)
+        here, rate = jax.jvp(visible, (state,), (whole_rate,))
+        start, now = self.start.astype(float), jnp.asarray(t).astype(float)
+        settled = _logarithm((now - start) * _size(rate)) - _logarithm(self.tolerance * _size(here))
+        learnt = _fall_left(_loss(field, state), UNLEARNT * self.first_loss)
+        gap = jnp.where(now > start, jnp.maximum(settled, learnt), 1.0)
+        return jnp.where(_is_zero(whole_rate), -1.0, gap)
 
     def describe(self) -> str:
         return f"the relative change fell to {float(self.tolerance):g}"
@@ -99,7 +107,7 @@ class AtTime(AbstractCondition):
         return self
 
     def gap(self, field: AbstractVectorField, t: Float[Array, ""], state: PyTree) -> Scalar:
-        return self.value - t
+        return self.value - jnp.asarray(t).astype(float)
 
     def describe(self) -> str:
         return f"the time reached {float(self.value):g}"
@@ -138,7 +146,8 @@ class ObservableReaches(AbstractCondition):
     def gap(self, field: AbstractVectorField, t: Float[Array, ""], state: PyTree) -> Scalar:
         if self.function is None or self.side is None:
             raise RuntimeError("The condition was asked for its gap before it was begun.")
-        return self.side * (self.function(position(field, state)) - self.value)
+        now = jnp.asarray(self.function(position(field, state))).astype(float)
+        return self.side * (now - self.value)
 
     def describe(self) -> str:
         return f"{self.name} reached {float(self.value):g}"
@@ -161,7 +170,7 @@ class FirstOf(AbstractCondition):
 
 
 def train_loss(value: int | float) -> TrainLoss:
-    """Stop where the training loss falls to `value`; the root is found on its logarithm.
+    """Stop where the training loss falls to `value`.
 
     Args:
         value: The loss to stop at, positive, in the problem's own convention.
@@ -180,7 +189,8 @@ def relative_change(tolerance: int | float) -> RelativeChange:
 
     A flow that converges as e^{-t} or as a power of t meets it; one that still leaves the saddle of
     a small initialisation does not, as half of the first loss has to be gone. A saddle met later,
-    between two modes that are learnt one after the other, may meet a loose tolerance.
+    between two modes that are learnt one after the other, may meet a loose tolerance. A flow that
+    is at rest meets it before the first step, wherever it rests.
 
     Args:
         tolerance: The relative change over a time as long as the past, positive.
@@ -189,7 +199,7 @@ def relative_change(tolerance: int | float) -> RelativeChange:
         A condition for `integrate(until=...)`.
 
     Raises:
-        ValueError: `tolerance` is not positive.
+        ValueError: `tolerance` is not positive; from `integrate`, the loss starts below zero.
     """
     return RelativeChange(_positive("tolerance", tolerance))
 
@@ -229,12 +239,41 @@ def first_of(*conditions: AbstractCondition) -> FirstOf:
     return FirstOf(conditions)
 
 
+def check_condition(until: object) -> None:
+    """Refuse, where an integration takes `until`, what is neither a condition nor None."""
+    if until is not None and not isinstance(until, AbstractCondition):
+        raise ValueError(
+            f"Argument `until` must be a condition of `fk.until` such as train_loss(1e-6), but it "
+            f"is {until!r}."
+        )
+
+
 def _loss(field: AbstractVectorField, state: PyTree) -> Scalar:
     return field.loss(position(field, state))
 
 
+def _fall_left(loss: Scalar, value: Scalar) -> Scalar:
+    """How far a loss is above a value: the logarithm of their ratio, and linear below the value.
+
+    Smooth where they meet, and finite for a loss of any sign.
+    """
+    loss, value = jnp.asarray(loss).astype(float), value.astype(float)
+    below = (loss - value) / jnp.where(value > 0, value, 1.0)
+    return jnp.where(loss > value, _logarithm(loss) - _logarithm(value), below)
+
+
+def _logarithm(size: Scalar) -> Scalar:
+    """Of a number that may be zero or less, where it is that of the smallest."""
+    return jnp.log(jnp.maximum(size, jnp.finfo(size.dtype).tiny))
+
+
+def _is_zero(tree: PyTree) -> Bool[Array, ""]:
+    return jnp.stack([jnp.all(leaf == 0) for leaf in jax.tree.leaves(tree)]).all()
+
+
 def _size(tree: PyTree) -> Scalar:
-    return jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(tree)))
+    squares = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(tree))
+    return jnp.sqrt(jnp.asarray(squares)).astype(float)
 
 
 def _finite(name: str, value: object) -> Float[Array, ""]:

@@ -162,3 +162,12 @@ BAD = {
 def test_parameters_out_of_range_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_negative_sum_of_squares_counts_as_none_and_has_a_slope():
+    """Trial steps meet one; at none the slope is that of f / sqrt(v + eps) on the right."""
+    rule, y = rules.AdaGrad(EPS), jnp.asarray(START)
+    speed = lambda v: rule.rate(lambda y: -y, (y, jnp.full(2, v)), None)[0].sum()
+    values, slopes = zip(*(jax.value_and_grad(speed)(v) for v in (0.0, -5.0)), strict=True)
+    np.testing.assert_allclose(values, -START.sum() / np.sqrt(EPS), rtol=1e-12)
+    np.testing.assert_allclose(slopes, [0.5 * START.sum() * EPS**-1.5, 0.0], rtol=1e-12)

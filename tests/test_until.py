@@ -64,6 +64,65 @@ def test_the_first_of_several_conditions_ends_the_solve():
     assert end.final_time == pytest.approx(0.5 * np.log(500.0), rel=1e-8)
 
 
+@pytest.mark.slow
+def test_a_train_loss_is_met_on_the_way_below_zero():
+    """The loss 5 e^{-4t} - 1 falls to the value at t = log(5 / (1 + value)) / 4."""
+    field = fk.ModelFlow(lambda y: jnp.sum(y**2) - 1.0)
+    condition = until.train_loss(1e-3)
+    end = fk.integrate(field, jnp.array([1.0, 2.0]), [0.0, 5.0], until=condition, rtol=1e-9)
+    assert end.result.reason == "train loss fell to 0.001"
+    assert end.final_time == pytest.approx(np.log(5 / 1.001) / 4, rel=1e-8)
+
+
+def test_the_gap_of_a_loss_falls_with_it_through_any_sign():
+    field, condition = fk.ModelFlow(lambda y: y), until.train_loss(1e-3)
+    losses = jnp.array([1e300, 1.0, 1.001e-3, 1e-3, 0.999e-3, 1e-300, 0.0, -1e-300, -1.0, -1e300])
+    gaps = np.array([condition.gap(field, jnp.zeros(()), loss) for loss in losses])
+    assert np.isfinite(gaps).all()
+    assert (np.diff(gaps) <= 0).all()
+    np.testing.assert_array_equal(np.sign(gaps), [1, 1, 1, 0, -1, -1, -1, -1, -1, -1])
+    np.testing.assert_allclose(gaps[:2], np.log([1e303, 1e3]), rtol=1e-12)
+
+
+def test_relative_change_is_met_where_the_loss_is_below_zero():
+    """A narrow Gaussian's likelihood: y = 1 + d e^{-100 t}, from a positive loss to a negative."""
+    loss = lambda y: jnp.sum((y - 1) ** 2 / 0.02 + 0.5 * np.log(2 * np.pi * 0.01))
+    end = fk.integrate(
+        fk.ModelFlow(loss), jnp.array([0.0, 2.0]), [0.0, 9.0], until=until.relative_change(1e-3)
+    )
+    assert end.result.reason == "the relative change fell to 0.001"
+    assert float(loss(end.final)) < 0
+    rest = 100 * end.final_time * np.exp(-100 * end.final_time)
+    assert rest == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_half_of_a_negative_loss_is_not_asked_for():
+    with pytest.raises(ValueError, match=r"starts below zero, .* but it starts at -9"):
+        fk.integrate(
+            fk.ModelFlow(lambda y: jnp.sum(y**2) - 10.0),
+            jnp.ones(1),
+            [0.0, 1.0],
+            until=until.relative_change(1e-3),
+        )
+
+
+@pytest.mark.parametrize("target", [0.0, 1.0], ids=["minimum", "saddle"])
+def test_a_flow_at_rest_has_settled(target):
+    field = fk.ModelFlow(lambda y: (y[0] * y[1] - target) ** 2)
+    end = fk.integrate(field, jnp.zeros(2), HORIZON, until=until.relative_change(1e-3))
+    assert end.result.reason == "the relative change fell to 0.001 before the first step"
+    assert end.final_time == 0
+
+
+def test_a_body_that_falls_from_rest_has_not_settled():
+    """Its position does not move yet, but its state does."""
+    field = fk.ModelFlow(lambda y: jnp.sum((y - 1) ** 2), rule=fk.rules.HeavyBall(1.0))
+    condition = until.relative_change(1e-3).begin(field, jnp.zeros(()), jnp.zeros(2), {})
+    state = field.lift(0.0, jnp.zeros(2))
+    assert condition.gap(field, jnp.zeros(()), state) > 0
+    assert condition.gap(field, jnp.full((), 1e-9), state) > 0
+
+
 BAD = {
     "no loss": (lambda: until.train_loss(0.0), "`value` must be positive, but it is 0.0"),
     "not a number": (lambda: until.train_loss(float("nan")), "`value` must be finite"),

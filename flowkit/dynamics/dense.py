@@ -30,7 +30,8 @@ class DenseOutput:
 
     def __call__(self, t: float) -> PyTree:
         i = max(int(np.searchsorted(self.starts, t, side="right")) - 1, 0)
-        return _evaluate(self.field, self.interpolations[i], jnp.asarray(t, float))
+        there = self.interpolations[i]
+        return _evaluate(self.field, there, jnp.asarray(t, there.ts.dtype))
 
 
 @eqx.filter_jit

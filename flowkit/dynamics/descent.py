@@ -49,7 +49,8 @@ def descend(
         optimiser: An Optax transformation, such as `optax.sgd(learning_rate)`, or a training rule,
             which is followed at `learning_rate` and sets the clock.
         steps: The number of steps.
-        learning_rate: Sets the clock: step k is at flow time k * learning_rate. Without it `ts`
+        learning_rate: Sets the clock: step k is at flow time k * learning_rate. It must be the
+            transformation's own, which Optax hides, so that nothing checks it. Without it `ts`
             counts steps, and `compare` refuses to hold the trajectory against a flow.
         clock: The clock that `learning_rate` sets, a rule's own by default, else "flow time"; in
             "root time", that of `HeavyBall` and `Nesterov`, step k is at k * sqrt(learning_rate).
@@ -159,6 +160,11 @@ def _as_transformation(
     optimiser: optax.GradientTransformation | AbstractRule, learning_rate: float | None
 ) -> optax.GradientTransformation:
     if not isinstance(optimiser, AbstractRule):
+        if not all(callable(getattr(optimiser, name, None)) for name in ("init", "update")):
+            raise ValueError(
+                f"Argument `optimiser` must be an Optax transformation such as optax.sgd(0.1), or "
+                f"a rule such as fk.rules.Adam(), but it is {optimiser!r}."
+            )
         return optimiser
     if learning_rate is None:
         raise ValueError(

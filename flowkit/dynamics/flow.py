@@ -17,13 +17,14 @@ from flowkit.dynamics.meter import meter
 from flowkit.dynamics.policy import as_solvers
 from flowkit.dynamics.precision import full_precision
 from flowkit.dynamics.run import Run
-from flowkit.dynamics.stepping import step_control
+from flowkit.dynamics.stepping import check_types, step_control
 from flowkit.dynamics.stochastic import solve_stochastic
 from flowkit.dynamics.traced import check_traceable, is_traced, solve_traced
 from flowkit.fields import AbstractStochasticField, AbstractVectorField, KernelFlow, lift, position
 from flowkit.observables import Observable, checked_observables, record
+from flowkit.problems.counts import check_count
 from flowkit.trajectory import Result, Times, Trajectory, checked_state, checked_times
-from flowkit.until import AbstractCondition
+from flowkit.until import AbstractCondition, check_condition
 
 
 @full_precision()
@@ -106,13 +107,14 @@ def integrate(
     y0 = checked_state(y0)
     field.check(y0)
     observables = checked_observables(observables, ts)
-    check_tolerances(rtol, atol)
+    check_control(until, rtol, atol, max_steps)
+    t0 = jnp.asarray(ts[0])
+    check_types(field, t0, y0)
     if is_traced(field, y0):
         check_traceable(until=until, dense=dense, progress=progress, checkpoint=checkpoint)
-        state = lift(field, jnp.asarray(ts[0]), y0)
+        state = lift(field, t0, y0)
         control, (solver, *_) = step_control(state, rtol, atol), as_solvers(solver, field)
         return solve_traced(field, state, ts, observables, solver, control, max_steps)
-    t0 = jnp.asarray(ts[0])
     until = None if until is None else until.begin(field, t0, y0, observables)
     state, rate, gap = at_start(field, t0, y0, until)
     if not is_finite(rate):
@@ -168,8 +170,13 @@ def _finish(run: Run, keep: Checkpoint, *, shown: bool) -> None:
         run.interrupt()
 
 
-def check_tolerances(rtol: float, atol: float | None) -> None:
-    """Refuse tolerances that are not positive numbers."""
+def check_control(
+    until: AbstractCondition | None, rtol: float, atol: float | None, max_steps: int | None
+) -> None:
+    """Refuse what is no condition, tolerances that are not positive, and no count of steps."""
+    check_condition(until)
+    if max_steps is not None:
+        check_count(max_steps=max_steps)
     for name, value in (("rtol", rtol), ("atol", atol)):
         is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
         if value is not None and not (is_number and 0 < value < np.inf):

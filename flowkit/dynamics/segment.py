@@ -15,7 +15,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
 from flowkit.dynamics.policy import Watched, WatchState, with_tolerances
-from flowkit.dynamics.stepping import ControlState, StepControl
+from flowkit.dynamics.stepping import ControlState, StepControl, precision
 from flowkit.fields import AbstractVectorField, position
 from flowkit.until import AbstractCondition
 
@@ -66,6 +66,7 @@ def begin(
     """The first carry of a solve, with a first step chosen."""
     terms = dfx.ODETerm(field)
     solver = with_tolerances(solver, controller.rtol, controller.atol)
+    t0, t1 = (t.astype(precision(state)) for t in (t0, t1))
     tnext, control = controller.init(
         terms, t0, t1, state, None, None, solver.func, solver.error_order(terms)
     )
@@ -94,7 +95,11 @@ def advance(
     allowance: Int[Array, ""],
     dense_steps: int | None,
 ) -> Stretch:
-    """Step on, to `t1` at most and for a number of steps, saving at the times of the window."""
+    """Step on, to `t1` at most and for a number of steps, saving at the times of the window.
+
+    Time has the state's type, as Diffrax would raise the state to that of its times.
+    """
+    window, t1 = (t.astype(precision(carry.state)) for t in (window, t1))
     control = eqx.tree_at(lambda c: c.allowance, carry.control, allowance)
     saves = dfx.SubSaveAt(ts=window, fn=lambda t, state, args: position(field, state))
     solution = dfx.diffeqsolve(

@@ -10,6 +10,8 @@ import optimistix as optx
 from jax import lax
 from jaxtyping import Array, Float, Int, PyTree, Scalar
 
+from flowkit.fields import AbstractVectorField, lift
+
 UNLIMITED = 2**31 - 1  # steps, until an allowance is set
 SMALLEST_STEP = 4  # units of rounding of the time: a smaller step would not move it
 
@@ -110,23 +112,65 @@ class StepControl(dfx.AbstractAdaptiveStepSizeController):
         return keep, t0, t0 + dt, jumped, state, result
 
 
+def precision(state: PyTree) -> jnp.dtype:
+    """The type in which a state is integrated: that of its leaves, which `check_types` has seen."""
+    leaves = jax.tree.leaves(state)
+    return jnp.result_type(leaves[0]) if leaves else jnp.result_type(float)
+
+
+def check_types(field: AbstractVectorField, t0: Scalar, y0: PyTree) -> None:
+    """Refuse a state of other types than float32 or float64, of two types, or not of its rate's.
+
+    Args:
+        field: The flow.
+        t0: The first time.
+        y0: What is trained at `t0`; a lifted state has the leaves of `y0` first.
+    """
+    types = [jnp.result_type(leaf) for leaf in jax.tree.leaves(y0)]
+    for i, dtype in enumerate(types):
+        if dtype not in (jnp.float32, jnp.float64):
+            raise ValueError(
+                f"Argument `y0` must be of type float32 or float64, but its leaf {i} is {dtype}."
+            )
+        if dtype != types[0]:
+            raise ValueError(
+                f"Argument `y0` must be of one type, but its leaf 0 is {types[0]} and its leaf {i} "
+                f"is {dtype}."
+            )
+    if precision(y0) == jnp.result_type(float):
+        return  # the widest: no rate is wider
+    with jax.numpy_dtype_promotion("standard"):  # under "strict" JAX's own words come first
+        rate_types = eqx.filter_eval_shape(_first_rate, field, t0, y0)
+    for i, rate in enumerate(jax.tree.leaves(rate_types)):
+        if rate.dtype != types[0]:
+            raise ValueError(
+                f"Argument `y0` must be of its rate's type, {rate.dtype}, but its leaf {i} is "
+                f"{types[0]}."
+            )
+
+
+def _first_rate(field: AbstractVectorField, t0: Scalar, y0: PyTree) -> PyTree:
+    return field(t0, lift(field, t0, y0))
+
+
 def step_control(state: PyTree, rtol: float, atol: float | None) -> StepControl:
     """Control for a solve that starts at a state, by whose leaves `atol` is scaled if not given.
 
-    A leaf that starts at zero is measured by the largest one.
+    A leaf that starts at zero is measured by the largest one. Tolerances have the state's type.
     """
-    relative = jnp.asarray(rtol, float)
+    dtype = precision(state)
+    relative = jnp.asarray(rtol, dtype)
     if atol is not None:
-        return StepControl(relative, jax.tree.map(lambda leaf: jnp.asarray(atol, float), state))
+        return StepControl(relative, jax.tree.map(lambda leaf: jnp.asarray(atol, dtype), state))
     return StepControl(relative, _scaled_by_size(lax.stop_gradient(state), relative))
 
 
 @eqx.filter_jit
 def _scaled_by_size(state: PyTree, rtol: Float[Array, ""]) -> PyTree[Float[Array, ""]]:
     leaves, structure = jax.tree.flatten(state)
-    squares = [jnp.mean(jnp.square(leaf)) if leaf.size else jnp.zeros(()) for leaf in leaves]
-    sizes = [jnp.sqrt(square).astype(float) for square in squares]
-    largest = jnp.stack([*sizes, jnp.zeros(())]).max()
+    mean = lambda leaf: jnp.mean(jnp.square(leaf)) if leaf.size else jnp.zeros((), rtol.dtype)
+    sizes = [jnp.sqrt(mean(leaf)) for leaf in leaves]
+    largest = jnp.stack([*sizes, jnp.zeros((), rtol.dtype)]).max()
     largest = jnp.where(largest > 0, largest, 1.0)
     units = [rtol * jnp.where(size > 0, size, largest) for size in sizes]
     return jax.tree.unflatten(structure, units)

@@ -26,7 +26,7 @@ from flowkit.dynamics.checkpoint import checkpoint_in
 from flowkit.dynamics.flow import (
     as_trajectory,
     at_start,
-    check_tolerances,
+    check_control,
     is_finite,
 )
 from flowkit.dynamics.grid import Case, Make, Observables, checked_grid, made
@@ -36,7 +36,7 @@ from flowkit.dynamics.outcomes import COUNTS, Outcome, labelled, outcome_of
 from flowkit.dynamics.policy import as_solvers
 from flowkit.dynamics.precision import full_precision
 from flowkit.dynamics.run import Run
-from flowkit.dynamics.stepping import step_control
+from flowkit.dynamics.stepping import check_types, step_control
 from flowkit.fields import AbstractVectorField
 from flowkit.storage.trajectories import check_installed
 from flowkit.trajectory import Result, Times, checked_times
@@ -110,7 +110,7 @@ def sweep(
     """
     check_installed("xarray")
     times, grid = checked_times(ts), checked_grid(over)
-    check_tolerances(rtol, atol)
+    check_control(until, rtol, atol, max_steps)
     batch = _checked_batch(batch)
     cases = made(make, grid, observables, times)
     _check_names(grid, cases)
@@ -176,6 +176,7 @@ def _solve(
 def _begin(task: Task, case: Case, ledger: Ledger | None) -> Lane:
     """A lane at its first time, or where its checkpoint stands; it may end right there."""
     flow, t0 = case.flow, jnp.asarray(task.ts[0])
+    check_types(flow, t0, case.y0)
     until = task.until
     if until is not None:
         until = until.begin(flow, t0, case.y0, case.observables)

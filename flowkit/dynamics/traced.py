@@ -13,7 +13,7 @@ from jaxtyping import Float, PyTree
 from flowkit.dynamics.policy import Watched, with_tolerances
 from flowkit.dynamics.segment import begin
 from flowkit.dynamics.stages import AbstractStabilized
-from flowkit.dynamics.stepping import StepControl
+from flowkit.dynamics.stepping import StepControl, precision
 from flowkit.fields import AbstractVectorField, position
 from flowkit.observables import Observable, record
 from flowkit.trajectory import Result, Trajectory
@@ -51,7 +51,8 @@ def solve_traced(
     taken. A solve that fails raises when it runs, as a traced one cannot say so in its result.
     """
     solver = _for_reverse_mode(solver)
-    t0, t1 = jnp.asarray(ts[0]), jnp.asarray(ts[-1])
+    times = jnp.asarray(ts, precision(state))
+    t0, t1 = times[0], times[-1]
     carry = begin(field, solver, controller, t0, t1, jax.lax.stop_gradient(state))
     solution = dfx.diffeqsolve(
         dfx.ODETerm(field),
@@ -60,7 +61,7 @@ def solve_traced(
         t1=t1,
         dt0=jax.lax.stop_gradient(carry.control.dt),
         y0=state,
-        saveat=dfx.SaveAt(ts=jnp.asarray(ts), fn=lambda t, y, args: position(field, y)),
+        saveat=dfx.SaveAt(ts=times, fn=lambda t, y, args: position(field, y)),
         stepsize_controller=controller,
         adjoint=dfx.RecursiveCheckpointAdjoint(),
         max_steps=MOST_STEPS if max_steps is None else max_steps,

@@ -138,7 +138,7 @@ class Normalised(AbstractRule):
         y, second = state
         f = force(y)
         square = squared_size(f)
-        size = jnp.sqrt(_average(second, square) + self.eps.astype(square.dtype))
+        size = _root(_average(second, square), self.eps)
         return (times(1 / size, f), _average_rate(self.a, second, square))
 
 
@@ -231,4 +231,13 @@ def _average_rate(speed: Scalar, average: Average, value: PyTree) -> Average:
 
 
 def _normalised(force: PyTree, square: PyTree, eps: Scalar) -> PyTree:
-    return jax.tree.map(lambda f, v: f / jnp.sqrt(v + eps.astype(v.dtype)), force, square)
+    return jax.tree.map(lambda f, v: f / _root(v, eps), force, square)
+
+
+def _root(square: Float[Array, "..."], eps: Scalar) -> Float[Array, "..."]:
+    """sqrt(v + eps), of v = 0 where it is negative, as it never is but within a trial step.
+
+    A step whose stages are not numbers is rejected, but reverse mode passes through it, and a
+    derivative that is not a number stays one when it is multiplied by zero.
+    """
+    return jnp.sqrt(jnp.where(square < 0, 0.0, square) + eps.astype(square.dtype))

@@ -207,6 +207,8 @@ BAD_COMBINATIONS = {
         {"optimiser": rules.Adam()},
         "must be given for the rule",
     ),
+    "no optimiser": ({"optimiser": "sgd"}, "`optimiser` must be an Optax .* but it is 'sgd'"),
+    "a maker of optimisers": ({"optimiser": optax.sgd}, "`optimiser` must be an Optax"),
     "clock without rate": ({"clock": "root time"}, "must be given for the clock"),
     "clock": ({"clock": "noon", "learning_rate": 0.1}, "`clock` must be 'flow time' or"),
     "batches without key": ({"batches": Minibatches(jnp.ones(3), 1)}, "must be given together"),
@@ -217,6 +219,7 @@ BAD_COMBINATIONS = {
 }
 
 
+@pytest.mark.usefixtures("as_a_user")
 @pytest.mark.parametrize(("change", "message"), BAD_COMBINATIONS.values(), ids=BAD_COMBINATIONS)
 def test_arguments_that_do_not_fit_together_are_refused(change, message):
     arguments = {"optimiser": optax.sgd(0.1)} | change

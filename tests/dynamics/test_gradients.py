@@ -78,6 +78,16 @@ def test_solves_can_be_batched():
     np.testing.assert_allclose(products, jnp.stack([alone, alone]), atol=1e-6)
 
 
+@pytest.mark.slow
+def test_gradients_pass_through_a_rejected_step_of_adagrad():
+    """A stage of it has a negative sum of squares, whose root is not a number."""
+    field = fk.ModelFlow(lambda y: jnp.sum(y**4), rule=fk.rules.AdaGrad())
+    final = lambda y: fk.integrate(field, y, [0.0, 1.0], rtol=1e-9).final.sum()
+    start = np.array([1.0, 2.0])
+    slopes = central(lambda y: final(jnp.asarray(y)), start)
+    np.testing.assert_allclose(jax.grad(final)(jnp.asarray(start)), slopes, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "options",
     [{"until": fk.until.train_loss(0.1)}, {"dense": True}, {"progress": True}, {"checkpoint": "x"}],

@@ -297,6 +297,8 @@ def test_the_point_of_an_exception_is_named():
         ({"over": {"rate": 1.0}}, "for `rate`"),
         ({"observables": {"time": lambda y: y}}, "`time` would be two"),
         ({"batch": 0}, "`batch` must"),
+        ({"until": "loss"}, "`until` must be a condition"),
+        ({"max_steps": 0}, "`max_steps` must be a positive integer"),
         ({"make": lambda rate: decay(rate)[0]}, "`make` must return"),
     ],
 )
