@@ -106,9 +106,6 @@ class _Missing(NamedTuple):
             texts, frozenset(number for text in texts if (number := _number(text)) is not None)
         )
 
-    def holds(self, cell: str) -> bool:
-        return cell.strip().lower() in self.texts or _number(cell) in self.numbers
-
 
 def _from_text(path: Path, missing: _Missing, *, header: bool) -> Float[np.ndarray, "rows columns"]:
     names, lines = [], list(_lines(path))
@@ -152,9 +149,9 @@ def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def _entry(cell: str, missing: _Missing, where: str, column: int) -> float:
-    if missing.holds(cell):
-        return float("nan")
     value = _number(cell)
+    if value in missing.numbers or cell.strip().lower() in missing.texts:
+        return float("nan")
     if value is None:
         raise ValueError(
             f"{where}, column {column} must be a finite number or missing, but it is {cell!r}."
