@@ -182,7 +182,7 @@ def conserved_drift(trajectory: Trajectory) -> float:
         The largest relative drift; 0 for a single factor.
 
     Raises:
-        ValueError: the trajectory failed.
+        ValueError: the trajectory failed, or its states are not factors.
     """
     _check_usable("trajectory", trajectory)
     if not isinstance(trajectory.states, tuple):

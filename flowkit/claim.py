@@ -27,6 +27,7 @@ class Curves:
         log_y: Logarithmic vertical axis.
         reverse_x: Let the horizontal axis fall from left to right, as a training error does.
         least_y: Lower end of the vertical axis, where what lies below is of no interest.
+        marked: Whether lines show the places that they go through, where these are few.
         integer_x: Ticks of the horizontal axis at integers only.
         references: Labels of lines to compare with.
         caption: What a reader should see in it.
@@ -42,6 +43,7 @@ class Curves:
     log_y: bool = False
     reverse_x: bool = False
     least_y: float | None = None
+    marked: bool = False
     integer_x: bool = False
     references: tuple[str, ...] = ()
     caption: str = ""

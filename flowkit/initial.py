@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from flowkit.problems import AbstractProblem
-from flowkit.problems.counts import check_count
+from flowkit.problems.counts import check_count, is_number
 
 Factors = tuple[Float[Array, "_out _in"], ...]
 
@@ -50,7 +50,7 @@ def gaussian(
 def identity(
     problem: AbstractProblem, depth: int, scale: float, *, width: int | None = None
 ) -> Factors:
-    """Factors scale**(1/N) I, with ones on the main diagonal where they are not square.
+    """Factors scale**(1/N) I, of rectangular identities where they are not square.
 
     Balanced where all factors are square. Arguments, result and errors are those of `gaussian`.
     """
@@ -124,7 +124,7 @@ def _layers(
 ) -> tuple[list[tuple[int, int]], float]:
     """Shapes of W_1 .. W_N and the scale of each."""
     check_count(depth=depth, **({} if width is None else {"width": width}))
-    if not 0 < scale < float("inf"):
+    if not (is_number(scale) and 0 < scale < float("inf")):
         raise ValueError(f"Argument `scale` must be positive and finite, but it is {scale!r}.")
     out, into = problem.shape
     sizes = [into, *[int(width or min(out, into))] * (int(depth) - 1), out]

@@ -82,7 +82,8 @@ def test_small_training_sets_are_a_curve(folder, tmp_path):
         (["cntk-digits", "--scale", "0.1"], "'--scale': must be left out for cntk-digits, whose"),
         (["cntk-digits", "--depth", "0"], "'--depth': must hold numbers of at least 1"),
         (["cntk-digits", "--train", "10,20"], "'--train': must be one number for this study"),
-        (["cntk-small", "--data", "."], "lacks data_batch_1"),
+        (["cntk-small", "--data", "."], "'--data': must hold all of data_batch_1"),
+        (["cntk-small", "--data", "nowhere"], "'--data': must be a folder, but `nowhere` is not"),
     ],
 )
 @pytest.mark.usefixtures("as_a_user")

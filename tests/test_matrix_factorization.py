@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 from flowkit import FactorFlow, MatrixCompletion, initial, integrate
-from flowkit.estimators import DeepMatrixFactorization, early_stopping
+from flowkit.estimators import DeepMatrixFactorization, NTKRegressor, early_stopping
 from flowkit.observables import end_to_end
 
 SHAPE, RANK = (24, 10), 2
@@ -258,8 +258,15 @@ def test_it_imputes_in_a_pipeline_and_is_tuned_in_a_grid():
         ({"validation": 0.999}, "`validation` must leave known entries to train on, but 0.999"),
         ({"starts": 0}, "`starts` must be a positive integer, but it is 0"),
         ({"ridge": -1.0}, "`ridge` must be at least 0, or None"),
+        ({"scale": None}, "`scale` must be positive and finite, but it is None"),
+        ({"validation": None}, "`validation` must be at least 0 and below 1, but it is None"),
+        ({"patience": [2.0]}, r"`patience` must be above 1, but it is \[2.0\]"),
+        ({"tolerance": None}, "`tolerance` must be positive, but it is None"),
+        ({"max_time": "1"}, "`max_time` must be positive and finite, or None, but it is '1'"),
+        ({"ridge": "a"}, "`ridge` must be at least 0, or None, but it is 'a'"),
     ],
 )
+@pytest.mark.usefixtures("as_a_user")
 def test_bad_parameters_are_refused_by_name(parameters, message):
     with pytest.raises(ValueError, match=message):
         (model := DeepMatrixFactorization(**parameters)).fit(_low_rank())
@@ -269,6 +276,21 @@ def test_bad_parameters_are_refused_by_name(parameters, message):
 def test_a_matrix_of_which_nothing_is_known_is_refused():
     with pytest.raises(ValueError, match="`X` must have known entries"):
         DeepMatrixFactorization().fit(np.full((3, 2), nan))
+
+
+def test_what_a_mask_hides_is_missing(model):
+    """The value behind the mask tells nothing, in training and in rows seen later."""
+    hidden = [[False, False], [False, True]]
+    ones = np.ma.array([[1.0, 1.0], [1.0, 99.0]], mask=hidden)
+    learner = DeepMatrixFactorization(random_state=0)
+    filled = learner.fit_transform(np.where(hidden, nan, 1.0))
+    np.testing.assert_array_equal(learner.fit_transform(ones), filled)
+    X, hide = _hidden(_low_rank(seed=3), 0.3)
+    masked = np.ma.array(np.where(hide, 99.0, X), mask=hide)
+    np.testing.assert_array_equal(model.transform(masked), model.transform(X))
+    assert model.score(masked) == model.score(X)
+    with pytest.raises(ValueError, match="contains NaN"):
+        NTKRegressor().fit(ones, [0.0, 1.0])
 
 
 SINGLE = """

@@ -64,6 +64,10 @@ BAD = {
     "not finite": (([0, 1], [0, 1], [1.0, NAN], (2, 2)), r"`values\[1\]` is nan"),
     "infinite": (([0], [0], [INF], (2, 2)), r"`values\[0\]` is inf"),
     "disagreeing": (([1, 1], [0, 0], [1.0, 2.0], (2, 2)), r"\(1, 0\) has both 1.0 and 2.0"),
+    "masked": (([0, 1], [0, 1], np.ma.array([1, 2], mask=[0, 1]), (2, 2)), r"`values\[1\]` is nan"),
+    "one side": (([0], [0], [1.0], (2,)), r"`shape` must be two positive integers.*\(2,\)"),
+    "sides of words": (([0], [0], [1.0], ("a", 2)), r"`shape` must be two positive integers"),
+    "nan": (([0], [0], [1.0], (NAN, 2)), r"`shape` must be two positive integers"),
     "shape": (([0], [0], [1.0], (2, 0)), r"`shape` must be two positive integers.*\(2, 0\)"),
 }
 
@@ -96,6 +100,23 @@ BAD_MATRICES = {
 def test_bad_matrices_are_refused_by_name(target, observed, message, key):
     with pytest.raises(ValueError, match=message):
         MatrixCompletion.from_matrix(target, observed=observed, key=key)
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize("dtype", [float, np.float32, int])
+def test_what_a_mask_hides_is_unknown(dtype, key):
+    """As `nan` would be: neither drawn, nor held out, nor to be observed by a mask."""
+    values, hidden = np.array([[1, 99], [3, 4]], dtype), np.array([[False, True], [False, False]])
+    target = np.ma.array(values, mask=hidden)
+    problem = MatrixCompletion.from_matrix(target, observed=1.0, key=key)
+    assert problem.values.tolist() == [1.0, 3.0, 4.0]
+    first = MatrixCompletion.from_matrix(target, observed=np.array([[True, False], [False, False]]))
+    assert first.held_out(target).values.tolist() == [3.0, 4.0]
+    with pytest.raises(ValueError, match=r"`target\[0, 1\]` is nan"):
+        MatrixCompletion.from_matrix(target, observed=np.ones((2, 2), bool))
+    with pytest.raises(ValueError, match=r"`values\[0, 1\]` is nan"):
+        WeightedCompletion(np.ones((2, 2)), target)
+    assert values[0, 1] == 99
 
 
 def test_drawing_needs_a_key():

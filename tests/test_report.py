@@ -152,6 +152,18 @@ def test_a_label_has_one_colour_in_all_panels_and_one_line_in_the_legend(monkeyp
     assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "known"]
 
 
+def test_a_marked_line_shows_the_places_that_it_goes_through(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "_png", lambda figure: drawn.append(figure) or b"")
+    lines = {"found": ([1, 2, 4], [3, 1, 2]), "known": ([1, 4], [2, 2])}
+    for marked in (True, False):
+        draw(Curves("title", "x", "y", lines, references=("known",), marked=marked))
+    marks = [[line.get_marker() for line in figure.axes[0].lines] for figure in drawn]
+    assert [first == "o" for first, _ in marks] == [True, False]
+    assert not {"o"} & {second for _, second in marks}
+    assert [line.get_linestyle() for line in drawn[0].axes[0].lines] == ["-", "--"]
+
+
 def test_dots_stand_in_rows_from_the_top_with_a_bar_at_their_mean(monkeypatch):
     drawn = []
     monkeypatch.setattr(figures, "_png", lambda figure: drawn.append(figure) or b"")

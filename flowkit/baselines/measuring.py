@@ -72,15 +72,15 @@ class InnerProducts:
         return (multipliers @ self.flat).reshape(self.shape)
 
     def correction(self, matrix: Matrix) -> Values:
-        solve = lambda left: self.left @ ((left @ self.left) / self.singular_values**2)
-        left = self.values - self.apply(matrix)
-        multipliers = solve(left)
-        return multipliers + solve(left - self.apply(self.adjoint(multipliers)))
+        solve = lambda values: self.left @ ((values @ self.left) / self.singular_values**2)
+        residual = self.values - self.apply(matrix)
+        multipliers = solve(residual)
+        return multipliers + solve(residual - self.apply(self.adjoint(multipliers)))
 
     def projected(self, matrix: Matrix) -> Matrix:
         for _ in range(2):
-            left = self.values - self.apply(matrix)
-            step = ((left @ self.left) / self.singular_values) @ self.right
+            residual = self.values - self.apply(matrix)
+            step = ((residual @ self.left) / self.singular_values) @ self.right
             matrix = matrix + step.reshape(self.shape)
         return matrix
 
@@ -106,10 +106,10 @@ def measuring_of(problem: AbstractProblem) -> Measuring:
     values = np.asarray(problem.values, float)
     measuring = InnerProducts.of(flat, values, problem.shape)
     nearest = measuring.projected(np.zeros(problem.shape))
-    left = np.linalg.norm(measuring.apply(nearest) - values)
-    if left > CONSISTENT * np.linalg.norm(values):
+    residual = np.linalg.norm(measuring.apply(nearest) - values)
+    if residual > CONSISTENT * np.linalg.norm(values):
         raise ValueError(
             f"Argument `problem` must have measurements that a matrix can meet, but the nearest "
-            f"one leaves residuals of norm {left:.3g}."
+            f"one leaves residuals of norm {residual:.3g}."
         )
     return measuring

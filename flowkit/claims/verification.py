@@ -1,6 +1,7 @@
 """Checking the catalogue: the main job."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ from flowkit.claim import Claim
 from flowkit.claims.catalogue import all_claims
 from flowkit.claims.checking import check_in_processes, check_in_turn
 from flowkit.report import Entry, Report
+from flowkit.storage.folders import writing_to
 
 
 def verify(
@@ -47,7 +49,8 @@ def verify(
         The report.
 
     Raises:
-        ValueError: a name is not in the catalogue, `jobs` is not positive, or float64 is off.
+        ValueError: a name is not in the catalogue, `jobs` is not positive, `out` cannot be written,
+            or float64 is off.
     """
     if jnp.asarray(1.0).dtype != jnp.float64:
         raise ValueError(
@@ -57,25 +60,15 @@ def verify(
         raise ValueError(f"Argument `jobs` must be a positive integer, but it is {jobs}.")
     claims = _select(all_claims(quick=quick), [names] if isinstance(names, str) else names)
     folder = None if out is None else Path(out)
-    if folder is not None:
-        _make_folder(folder)
-    many = min(jobs, len(claims)) > 1
-    entries = check_in_processes(claims, quick=quick, jobs=jobs) if many else None
-    report = check_claims(claims, console or Console(quiet=True), folder, entries=entries)
-    if folder is not None:
-        report.write(folder)
+    with nullcontext() if folder is None else writing_to(folder):
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)  # before the work
+        many = min(jobs, len(claims)) > 1
+        entries = check_in_processes(claims, quick=quick, jobs=jobs) if many else None
+        report = check_claims(claims, console or Console(quiet=True), folder, entries=entries)
+        if folder is not None:
+            report.write(folder)
     return report
-
-
-def _make_folder(folder: Path) -> None:
-    """Before the work, so that a report always has a place to go."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(
-            f"Argument `out` must be a folder that can be written, but it is {str(folder)!r} "
-            f"({error.strerror})."
-        ) from error
 
 
 def _select(claims: Sequence[Claim], names: Iterable[str] | None) -> Sequence[Claim]:

@@ -10,16 +10,15 @@ from rich.console import Console
 from rich.table import Table
 
 from flowkit.cli.networks import Flip, Network, kernel_of
-from flowkit.cli.terminal import options_of, refusing, reporting
+from flowkit.cli.terminal import PLACES, options_of, refusing, reporting
 from flowkit.cli.texts import ascending
 from flowkit.kernels.checks import Kind
 from flowkit.kernels.convolutions import Padding
 from flowkit.kernels.layers import Convention, Parametrization
 from flowkit.symbolic.activations import ACTIVATIONS
 
-# Arguments -> options, where their names differ: of the kernels, and of the readers of images.
+# Arguments of the kernels -> options, where their names differ.
 RENAMED = {"train": "--trained-layers", "train_biases": "--trained-biases", "x": "IMAGES"}
-FOLDER = {"folder": "--data"}
 
 _network = partial(typer.Option, rich_help_panel="Network")
 _convolution = partial(typer.Option, rich_help_panel="Network, if convolutional")
@@ -38,13 +37,13 @@ def kernel(
         Path | None, typer.Option(help="Labels of a .npy file, as .npy; a .npz has `labels`.")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="CIFAR-10 folder, either format; of `cifar`.")
+        Path | None, typer.Option(help="CIFAR-10 folder, either format, for `cifar`.")
     ] = None,
     train: Annotated[
         str | None,
         typer.Option(
             help="Images to take, or several numbers, 10,20,40, the smaller sets parts of the "
-            "largest. Of `cifar` equally many of each class.",
+            "largest. From `cifar` equally many of each class.",
             show_default="all",
         ),
     ] = None,
@@ -53,7 +52,8 @@ def kernel(
         typer.Option(help="Further images to test on.", show_default="none; all of `cifar`"),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Of the draw from the digits or `cifar`.", show_default="0")
+        int | None,
+        typer.Option(help="Seed of the draw from the digits or `cifar`.", show_default="0"),
     ] = None,
     network: Annotated[Network, _network(help="Kind of network.")] = "convolutional",
     depth: Annotated[
@@ -86,7 +86,8 @@ def kernel(
     trained_biases: Annotated[
         str | None,
         _network(
-            help="Likewise of biases; needs --bias-variance.", show_default="as --trained-layers"
+            help="Layers whose biases are trained; needs --bias-variance.",
+            show_default="as --trained-layers",
         ),
     ] = None,
     readout: Annotated[
@@ -98,18 +99,21 @@ def kernel(
         ),
     ] = None,
     filter_size: Annotated[
-        str | None, _convolution(help="Odd: Q, or height x width, as 3x5.", show_default="3")
+        str | None,
+        _convolution(help="Odd side of the filters, or height x width, as 3x5.", show_default="3"),
     ] = None,
     padding: Annotated[
         Padding | None,
-        _convolution(help="Of the images; valid: filters stay inside.", show_default="zero"),
+        _convolution(
+            help="Padding of the images; valid: filters stay inside.", show_default="zero"
+        ),
     ] = None,
     strides: Annotated[
         str | None, _convolution(help="A size, or by layer, as 1:2,3:2x1.", show_default="1")
     ] = None,
     pooling: Annotated[
         str | None,
-        _convolution(help="Likewise windows of average pooling.", show_default="1"),
+        _convolution(help="Windows of average pooling, as --strides.", show_default="1"),
     ] = None,
     flip: Annotated[
         Flip | None,
@@ -120,7 +124,7 @@ def kernel(
         bool, _output("--unit-diagonal", help="K(x, z) / sqrt(K(x, x) K(z, z)), after flips.")
     ] = False,
     ridge: Annotated[
-        float, _output(help="Of the regression: added to the diagonal; needs labels and --test.")
+        float, _output(help="Ridge of the regression; needs labels and --test.")
     ] = 0.0,
     float32: Annotated[  # noqa: FBT002
         bool, _output("--float32", help="Single precision.")
@@ -156,7 +160,7 @@ def kernel(
     options = options_of(kernel)
     with reporting(options) as bar:
         sizes, depths = ascending("train", train), ascending("depth", depth)
-        with refusing(options | FOLDER):
+        with refusing(options | PLACES):
             read = read_images(
                 images,
                 labels=labels,
@@ -167,7 +171,7 @@ def kernel(
                 dtype="float32" if float32 else "float64",
             )
             check_sizes(sizes, read)
-        with refusing(options | RENAMED):
+        with refusing(options | PLACES | RENAMED):
             kernels = {
                 each: kernel_of(
                     network,

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flowkit.cli.terminal import options_of, reporting
+from flowkit.cli.terminal import PLACES, options_of, reporting
 from flowkit.studies.catalogue import STUDIES, run_study, settings_of
 from flowkit.studies.settings import changed, plural
 
@@ -30,29 +30,32 @@ Text = str | None
 def reproduce(
     name: Annotated[str, typer.Argument(help="One of the studies above.")],
     data: Annotated[
-        Path | None, typer.Option(help="The user's copy of the data, where a study needs one.")
+        Path | None, typer.Option(help="Your copy of the data, where a study needs one.")
     ] = None,
     quick: Annotated[  # noqa: FBT002
-        bool, typer.Option("--quick", help="A small size for what is not given otherwise.")
+        bool, typer.Option("--quick", help="Small sizes for what is not given.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for results.json and figure.png; the study's name.")
+        Path | None,
+        typer.Option(
+            help="Folder for results.json and figure.png.", show_default="the study's name"
+        ),
     ] = None,
     depth: Annotated[Text, _setting("Weight layers: 2,3,4.")] = None,
     scale: Annotated[Text, _setting("Scales of the product at the start: 1e-3,1e-4.")] = None,
     size: Annotated[Text, _setting("Rows and columns of the matrix.")] = None,
-    rank: Annotated[Text, _setting("Its rank.")] = None,
-    observed: Annotated[Text, _setting("What is observed of it: 2000,5000.")] = None,
+    rank: Annotated[Text, _setting("Rank of the matrix.")] = None,
+    observed: Annotated[Text, _setting("Observed entries or measurements: 2000,5000.")] = None,
     ratio: Annotated[Text, _setting("Ratio of two gradients, below 1.")] = None,
     optimiser: Annotated[Text, _setting("Optimisers by name: gd,adam.")] = None,
     city: Annotated[Text, _setting("Cities: seattle,san-francisco.")] = None,
-    parts: Annotated[Text, _setting("Tenths of what is known that choose settings.")] = None,
+    parts: Annotated[Text, _setting("Parts of the known entries that choose settings.")] = None,
     seeds: Annotated[Text, _setting("How many draws of data and start.")] = None,
     train: Annotated[Text, _setting("Training images; several for a curve: 10,20,40.")] = None,
     test: Annotated[Text, _setting("Test images.")] = None,
     draws: Annotated[Text, _setting("Training sets per size.")] = None,
     shrink: Annotated[Text, _setting("Average images over blocks of this side.")] = None,
-    seed: Annotated[Text, _setting("Of the random choice of images.")] = None,
+    seed: Annotated[Text, _setting("Seed of the random choice of images.")] = None,
     float32: Annotated[  # noqa: FBT002
         bool,
         typer.Option(
@@ -84,7 +87,7 @@ def reproduce(
     folder = out or Path(name)
     options = options_of(reproduce)
     fields = {plural(option): text for option, text in options.items()}
-    with reporting(fields | options) as bar:
+    with reporting(PLACES | fields | options) as bar:
         settings = changed(settings_of(name, quick=quick), texts, study=name)
         study = run_study(name, settings, out=folder, data=data, bar=bar)
     console = Console()

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130  # the shell's status for a program ended by Ctrl-C
 
+# Arguments that are places -> options: of the readers of images, and of Gram matrices.
+PLACES = {"folder": "--data", "store": "--out"}
+
 Options = Mapping[str, str]  # names of Python arguments -> as they are written on the command line
 
 

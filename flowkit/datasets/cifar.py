@@ -73,7 +73,7 @@ def is_cifar_folder(path: Path) -> bool:
 def _suffix(folder: Path) -> str:
     """How the files of the folder end, once all six are there."""
     if not folder.is_dir():
-        raise ValueError(f"Argument `folder` must be a folder, but `{folder}` is none.")
+        raise ValueError(f"Argument `folder` must be a folder, but `{folder}` is not one.")
     names = (*TRAIN_FILES, TEST_FILE)
     missing = {
         suffix: [f"{n}{suffix}" for n in names if not (folder / f"{n}{suffix}").is_file()]

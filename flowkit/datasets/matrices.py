@@ -6,10 +6,13 @@ import zlib
 from collections.abc import Collection, Iterator
 from os import PathLike
 from pathlib import Path
+from typing import NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float
+
+from flowkit.problems.counts import is_number
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 SUFFIXES = (*DELIMITERS, ".npy", ".npz")
@@ -22,13 +25,16 @@ UNREADABLE = (
     BadZipFile,
     zlib.error,
 )
-MISSING = ("", "nan", "na", "null", "none", "?")  # whatever their case
+MISSING = (  # whatever their case: what pandas takes for missing, and the question mark
+    *("", "nan", "-nan", "na", "n/a", "#na", "#n/a", "#n/a n/a", "<na>", "null", "none"),
+    *("-1.#ind", "1.#ind", "-1.#qnan", "1.#qnan", "?"),
+)
 
 
 def read_matrix(
     path: str | PathLike[str],
     *,
-    missing: Collection[str] = MISSING,
+    missing: Collection[str | int | float | np.number] = MISSING,
     header: bool = False,
     name: str | None = None,
 ) -> Float[np.ndarray, "rows columns"]:
@@ -38,8 +44,10 @@ def read_matrix(
         path: A `.csv` (commas) or `.tsv` file (tabs) with a row a line, or a NumPy `.npy` or `.npz`
             file, read without pickles. Nothing is downloaded.
         missing: What stands for a missing entry in text, whatever its case; blanks around it do
-            not count. In NumPy's formats it is `nan`. A blank line is a missing entry where rows
-            hold a single one, except at the end of the file, where blank lines are read past.
+            not count. What is a number, or the text of one, stands for that number however it is
+            written: -1 also for `-1.0`. By default what pandas takes for missing, and `?`. In
+            NumPy's formats it is `nan`. A blank line is a missing entry where rows hold a single
+            one, except at the end of the file, where blank lines are read past.
         header: Whether the first line of text holds names, which are read past; not for NumPy's
             formats.
         name: Which array of a `.npz` file, and of no other; needed where it holds several.
@@ -48,16 +56,19 @@ def read_matrix(
         The matrix in float64.
 
     Raises:
-        ValueError: `missing` is a single text, or an option does not apply; the file is missing, of
-            another kind, empty or not a real matrix; a line of text has another length than the
-            first, or an entry is neither a finite number nor missing. The message names the file
-            and, of text, line and column.
+        ValueError: `missing` is a single text or holds what is neither text nor number, or an
+            option does not apply; the file is missing, of another kind, empty or not a real matrix;
+            a line of text has another length than the first, an entry is neither a finite number
+            nor missing, or every line ends in a comma (tab), so that nobody knows whether there is
+            a last column: write `nan` into it if there is, or name it in a header. The message
+            names the file and, of text, line and column.
     """
     if isinstance(missing, str):
         raise ValueError(
             f"Argument `missing` must be a collection of texts, such as [{missing!r}], but it is "
             f"the text {missing!r}."
         )
+    absent = _Missing.of(missing)
     file = Path(path)
     if file.suffix.lower() not in SUFFIXES:
         raise ValueError(
@@ -71,15 +82,35 @@ def read_matrix(
     if name is not None and suffix != ".npz":
         raise ValueError(f"Argument `name` must be None for `{suffix}`, but it is {name!r}.")
     if suffix in DELIMITERS:
-        return _from_text(file, missing, header=header)
+        return _from_text(file, absent, header=header)
+    if absent != _Missing.of(MISSING):
+        raise ValueError(f"Argument `missing` must be left out for `{suffix}`, where it is `nan`.")
     return _checked(file, _loaded(file, name))
 
 
-def _from_text(
-    path: Path, missing: Collection[str], *, header: bool
-) -> Float[np.ndarray, "rows columns"]:
-    absent = {text.strip().lower() for text in missing}
-    lines = list(_lines(path))[1 if header else 0 :]
+class _Missing(NamedTuple):
+    """What stands for a missing entry: texts in lower case, and numbers."""
+
+    texts: frozenset[str]
+    numbers: frozenset[float]
+
+    @classmethod
+    def of(cls, missing: Collection[str | int | float | np.number]) -> "_Missing":
+        for value in missing:
+            if not isinstance(value, str) and not is_number(value):
+                raise ValueError(
+                    f"Argument `missing` must hold texts and numbers, but it holds {value!r}."
+                )
+        texts = frozenset(str(value).strip().lower() for value in missing)
+        return cls(
+            texts, frozenset(number for text in texts if (number := _number(text)) is not None)
+        )
+
+
+def _from_text(path: Path, missing: _Missing, *, header: bool) -> Float[np.ndarray, "rows columns"]:
+    names, lines = [], list(_lines(path))
+    if header and lines:
+        (_, names), *lines = lines
     while lines and not lines[-1][1]:
         lines.pop()
     if not lines:
@@ -92,7 +123,13 @@ def _from_text(
                 f"{where} must hold {width} entries, as the first row does, but it holds "
                 f"{len(cells)}."
             )
-        rows.append([_entry(cell, absent, where, j) for j, cell in enumerate(cells or [""], 1)])
+        rows.append([_entry(cell, missing, where, j) for j, cell in enumerate(cells or [""], 1)])
+    is_named = len(names) == width and names[-1].strip()
+    if width > 1 and not is_named and not any(cells[-1].strip() for _, cells in lines):
+        raise ValueError(
+            f"File `{path}` must hold something in its last column, such as `nan`, but every line "
+            f"ends before it."
+        )
     return np.array(rows)
 
 
@@ -111,18 +148,24 @@ def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
             ) from error
 
 
-def _entry(cell: str, absent: set[str], where: str, column: int) -> float:
-    if cell.strip().lower() in absent:
+def _entry(cell: str, missing: _Missing, where: str, column: int) -> float:
+    value = _number(cell)
+    if value in missing.numbers or cell.strip().lower() in missing.texts:
         return float("nan")
-    try:
-        value = float(cell if "_" not in cell else "")  # Python reads 1_0 as ten
-    except ValueError:
-        value = float("inf")
-    if not np.isfinite(value):
+    if value is None:
         raise ValueError(
             f"{where}, column {column} must be a finite number or missing, but it is {cell!r}."
         )
     return value
+
+
+def _number(text: str) -> float | None:
+    """The finite number that a text is; None where it is none."""
+    try:
+        value = float(text if "_" not in text else "")  # Python reads 1_0 as ten
+    except ValueError:
+        return None
+    return value if np.isfinite(value) else None
 
 
 def _loaded(path: Path, name: str | None) -> np.ndarray:

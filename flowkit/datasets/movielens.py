@@ -8,12 +8,13 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from flowkit.problems import MatrixCompletion
-from flowkit.problems.counts import check_count
+from flowkit.problems.counts import check_count, checked_shape
 
 USERS, MOVIES = 943, 1682
 RATINGS = 100_000
 LOWEST, HIGHEST = 1.0, 5.0
 FILE = "u.data"
+BYTE_ORDER_MARK = "\xef\xbb\xbf"  # of UTF-8, as Latin-1 reads it
 FIELDS = 4  # user, movie, rating, time of the rating
 
 
@@ -33,14 +34,16 @@ def movielens(
         The ratings, 1 to 5, as observations.
 
     Raises:
-        ValueError: there is no such file, or a line does not hold four fields separated by tabs, an
-            id is no integer or outside of 1 .. its number, a rating does not parse or is outside of
-            1 .. 5, or a pair has been rated before. The message names file and line.
+        ValueError: `shape` is not two positive integers, there is no such file, or a line does not
+            hold four fields separated by tabs, an id is no integer or outside of 1 .. its number, a
+            rating does not parse or is outside of 1 .. 5, or a pair has been rated before. The
+            message names file and line.
 
     Source:
         Harper and Konstan 2015, The MovieLens datasets. Checked by
         tests/datasets/test_movielens.py.
     """
+    shape = checked_shape(shape)
     path = Path(path)
     path = path / FILE if path.is_dir() else path
     if not path.is_file():
@@ -66,11 +69,11 @@ def movielens(
 
 
 def _lines(path: Path) -> list[str]:
-    """Lines, less blank ones at the end.
+    """Lines, less a byte order mark and blank lines at the end.
 
     They end at line feeds alone; other breaks of Unicode are characters of a line.
     """
-    lines = path.read_text("latin-1").split("\n")
+    lines = path.read_text("latin-1").removeprefix(BYTE_ORDER_MARK).split("\n")
     while lines and not lines[-1].strip(" \t\r"):
         lines.pop()
     return lines
@@ -132,10 +135,10 @@ def synthetic_ratings(
         The ratings as observations.
 
     Raises:
-        ValueError: `ratings` is no number of entries of a matrix of that shape, or `rank` is no
-            positive integer.
+        ValueError: `shape` is not two positive integers, `ratings` is no number of entries of a
+            matrix of that shape, or `rank` is no positive integer.
     """
-    users, movies = shape
+    users, movies = shape = checked_shape(shape)
     check_count(ratings=ratings, rank=rank)
     if ratings > users * movies:
         raise ValueError(

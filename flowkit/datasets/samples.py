@@ -59,6 +59,9 @@ def _temperatures(name: str) -> Temperatures:
 def digits() -> tuple[Float[np.ndarray, "n 8 8 1"], Int[np.ndarray, " n"]]:
     """Scikit-learn's 1,797 handwritten digits: images in [0, 1], channels last, and labels.
 
+    Returns:
+        The images, grey levels divided by the largest one, and the digit that each shows.
+
     Source:
         E. Alpaydin, C. Kaynak, UCI Optical Recognition of Handwritten Digits, test set.
     """

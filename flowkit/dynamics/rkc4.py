@@ -73,8 +73,8 @@ class Coefficients(NamedTuple):
         stages: The numbers of stages.
         length: The lengths of their stability intervals.
         correction: What their corrections are made of.
-        start: Where their weights start in
-        solution, error: the weights of all, one after the other.
+        start: Where each method's weights begin in `solution` and `error`.
+        solution, error: The weights of all methods, concatenated.
     """
 
     stages: Int[np.ndarray, " rows"]

@@ -11,6 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from flowkit.kernels import AbstractKernel
+from flowkit.problems.masked import with_nan
 from flowkit.regression import fit
 
 LABEL_OFFSET = 0.1  # labels are e_c - 0.1, as published
@@ -40,7 +41,7 @@ class AbstractKernelEstimator(BaseEstimator, abc.ABC):
         return rows
 
     def _check_rows(self, X: Any, y: Any = "no_validation", **checks: Any) -> Any:
-        return validate_data(self, X, y, dtype=DTYPES, **checks)
+        return validate_data(self, with_nan(X), y, dtype=DTYPES, **checks)
 
     def _fit_outputs(self, rows: Rows, y: Outputs) -> None:
         """Solve the flow of numeric targets.

@@ -22,7 +22,8 @@ from flowkit.estimators.standardisation import (
 )
 from flowkit.estimators.starts import Learnt, mean_product
 from flowkit.problems import MatrixCompletion, WeightedCompletion
-from flowkit.problems.counts import check_count
+from flowkit.problems.counts import check_count, is_number
+from flowkit.problems.masked import with_nan
 
 LONGEST = 1e4  # of the default end, in units of the time in which the strongest mode grows
 
@@ -115,7 +116,7 @@ class DeepMatrixFactorization(OneToOneFeatureMixin, TransformerMixin, BaseEstima
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> "DeepMatrixFactorization":
-        """Learn the factors of X, a matrix with `nan` where it is unknown; y is not looked at."""
+        """Learn the factors of X, `nan` or masked where it is unknown; y is not looked at."""
         self._fit(X)
         return self
 
@@ -228,7 +229,9 @@ class DeepMatrixFactorization(OneToOneFeatureMixin, TransformerMixin, BaseEstima
     def _rows(self, X: Any, *, reset: bool = True) -> Any:
         if not reset:
             check_is_fitted(self)
-        rows: Any = validate_data(self, X, dtype=DTYPES, ensure_all_finite="allow-nan", reset=reset)
+        rows: Any = validate_data(
+            self, with_nan(X), dtype=DTYPES, ensure_all_finite="allow-nan", reset=reset
+        )
         if reset and np.isnan(rows).all():
             raise ValueError("Argument `X` must have known entries, but all of it is nan.")
         return rows
@@ -243,20 +246,17 @@ class DeepMatrixFactorization(OneToOneFeatureMixin, TransformerMixin, BaseEstima
                 f"Argument `standardise` must be one of {KINDS}, but it is {self.standardise!r}."
             )
         conditions = {
-            "validation": (0 <= self.validation < 1, "at least 0 and below 1"),
-            "patience": (self.patience > 1, "above 1"),
-            "tolerance": (self.tolerance > 0, "positive"),
-            "max_time": (
-                self.max_time is None or 0 < self.max_time < float("inf"),
-                "positive and finite, or None",
-            ),
-            "ridge": (self.ridge is None or self.ridge >= 0, "at least 0, or None"),
+            "validation": (lambda n: 0 <= n < 1, "at least 0 and below 1"),
+            "patience": (lambda n: n > 1, "above 1"),
+            "tolerance": (lambda n: n > 0, "positive"),
+            "max_time": (lambda n: 0 < n < float("inf"), "positive and finite, or None"),
+            "ridge": (lambda n: n >= 0, "at least 0, or None"),
         }
         for name, (holds, condition) in conditions.items():
-            if not holds:
-                raise ValueError(
-                    f"Argument `{name}` must be {condition}, but it is {getattr(self, name)!r}."
-                )
+            value = getattr(self, name)
+            may_be_none = condition.endswith("None")
+            if not (may_be_none if value is None else is_number(value) and holds(value)):
+                raise ValueError(f"Argument `{name}` must be {condition}, but it is {value!r}.")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

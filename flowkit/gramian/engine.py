@@ -213,7 +213,7 @@ def _check_same(store: Store, known: Description, description: Description, side
     if found:
         raise ValueError(
             f"Argument `store` must be empty or hold this Gram matrix, but `{store}` holds one "
-            f"that differs in {', '.join(found)}; choose another store."
+            f"that differs in {', '.join(found)}; choose another folder or store."
         )
 
 

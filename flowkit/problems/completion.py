@@ -10,6 +10,9 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Scalar
 
+from flowkit.problems.counts import checked_shape
+from flowkit.problems.masked import with_nan
+
 
 class AbstractProblem(eqx.Module):
     """A loss of one matrix, the end-to-end matrix W of a factorization."""
@@ -64,9 +67,9 @@ class MatrixCompletion(AbstractProblem):
             ValueError: there are no observations, the lengths differ, an index is outside
                 `shape`, a value is not finite, or an entry is given two values.
         """
-        self.shape = _checked_shape(shape)
+        self.shape = checked_shape(shape)
         rows, cols = (_checked_indices(*a, self.shape) for a in (("rows", rows), ("cols", cols)))
-        values = values if isinstance(values, Tracer) else np.asarray(values)
+        values = values if isinstance(values, Tracer) else np.asarray(with_nan(values))
         if values.dtype.kind not in "fiu":
             raise ValueError(f"Argument `values` must be real, but its type is {values.dtype}.")
         with np.errstate(over="ignore"):  # an overflow is refused below, as a value
@@ -84,10 +87,11 @@ class MatrixCompletion(AbstractProblem):
         observed: float | int | Bool[Array | np.ndarray, "out in"],
         key: PRNGKeyArray | None = None,
     ) -> "MatrixCompletion":
-        """Observe entries of a known matrix; `nan` marks entries that nobody knows.
+        """Observe entries of a known matrix; `nan` or a mask marks those that nobody knows.
 
         Args:
-            target: The matrix; its `nan` entries are never observed.
+            target: The matrix; entries that are `nan`, or masked in a NumPy masked array, are never
+                observed.
             observed: Which entries: a fraction of the known ones (a float in (0, 1]), their
                 number (an int), or a Boolean mask.
             key: Draws the entries, uniformly without replacement; not needed with a mask.
@@ -99,7 +103,7 @@ class MatrixCompletion(AbstractProblem):
             ValueError: `target` is no matrix or holds infinities, `observed` asks for no entry,
                 too many or unknown ones, or `key` is missing.
         """
-        target = np.asarray(target, dtype=float)
+        target = np.asarray(with_nan(target), dtype=float)
         if target.ndim != 2 or np.isinf(target).any():
             raise ValueError(
                 f"Argument `target` must be a matrix of finite values (or nan where unknown), but "
@@ -126,7 +130,7 @@ class MatrixCompletion(AbstractProblem):
 
     def held_out(self, target: Float[Array | np.ndarray, "out in"]) -> "MatrixCompletion":
         """The known entries that are not observed, as a problem whose loss is the test error."""
-        target = np.asarray(target, dtype=float)
+        target = np.asarray(with_nan(target), dtype=float)
         if target.shape != self.shape:
             raise ValueError(
                 f"Argument `target` must have shape {self.shape}, but it has {target.shape}."
@@ -165,12 +169,6 @@ class MatrixCompletion(AbstractProblem):
             MatrixCompletion(self.rows[p], self.cols[p], self.values[p], self.shape) for p in parts
         )
         return first, second
-
-
-def _checked_shape(shape: tuple[int, int]) -> tuple[int, int]:
-    if np.shape(shape) != (2,) or any(int(n) != n or n < 1 for n in shape):
-        raise ValueError(f"Argument `shape` must be two positive integers, but it is {shape}.")
-    return int(shape[0]), int(shape[1])
 
 
 def _checked_indices(name: str, indices, shape: tuple[int, int]) -> np.ndarray:

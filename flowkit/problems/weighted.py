@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Scalar
 
 from flowkit.problems.completion import AbstractProblem, MatrixCompletion, check_product
+from flowkit.problems.masked import with_nan
 
 
 @final
@@ -44,7 +45,7 @@ class WeightedCompletion(AbstractProblem):
             ValueError: a weight is negative or not finite, all are zero, or a weighted value is not
                 finite.
         """
-        weights, values = np.asarray(weights), np.asarray(values)
+        weights, values = (np.asarray(with_nan(a)) for a in (weights, values))
         if weights.ndim != 2 or weights.shape != values.shape:
             raise ValueError(
                 f"Arguments `weights` and `values` must be matrices of one shape, but their shapes "

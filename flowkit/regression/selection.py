@@ -27,8 +27,25 @@ def mean_square(predictions: Float[Array, "..."], targets: Float[Array, "..."]) 
 def misclassification(
     predictions: Float[Array, "points classes"], targets: Float[Array, "points classes"]
 ) -> Float[Array, ""]:
-    """The fraction of points whose largest output is not that of the targets."""
-    return (predictions.argmax(1) != targets.argmax(1)).mean()
+    """The fraction of points whose largest output is not that of the targets; of ties the first.
+
+    Args:
+        predictions: One output per class and point.
+        targets: Likewise, as of one-hot labels.
+
+    Returns:
+        A number from 0 to 1, of the floating type of the predictions.
+
+    Raises:
+        ValueError: there are not several classes, or the shapes differ.
+    """
+    if predictions.ndim != 2 or predictions.shape[1] < 2 or predictions.shape != targets.shape:
+        raise ValueError(
+            f"Arguments `predictions` and `targets` must hold an output for each point and each of "
+            f"several classes, but their shapes are {predictions.shape} and {targets.shape}."
+        )
+    dtype = predictions.dtype if jnp.issubdtype(predictions.dtype, jnp.floating) else None
+    return (predictions.argmax(1) != targets.argmax(1)).mean(dtype=dtype)
 
 
 @dataclass(frozen=True, eq=False)

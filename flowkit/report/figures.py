@@ -109,7 +109,8 @@ def _draw_on(axes: Axes, chart: Curves, styles: Mapping[str, _Style], few_decade
         if label in chart.intervals:
             _draw_line_with_bars(axes, chart, label, colour)
         else:
-            axes.plot(xs, ys, dashes, label=label, color=colour, linewidth=width)
+            mark = "o" if chart.marked and label not in chart.references else ""
+            axes.plot(xs, ys, dashes + mark, label=label, color=colour, linewidth=width, ms=4)
     for (label, (xs, ys)), mark, colour in zip(
         chart.points.items(), MARKS, _point_colours(chart), strict=False
     ):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from rich.progress import Progress as Bar
 
+from flowkit.storage.folders import writing_to
 from flowkit.studies.study import Study
 from flowkit.studies.work import Work
 
@@ -45,7 +46,9 @@ STUDIES = {
         "singular values and alignment along training, depths 1 to 3",
         "factorization.singular_values",
     ),
-    "sensing": Listed("the same from Gaussian measurements", "factorization.sensing"),
+    "sensing": Listed(
+        "sensing at depths 2 to 4 beside the least nuclear norm", "factorization.sensing"
+    ),
     "norms-diverge": Listed(
         "a completion whose every norm diverges (Razin, Cohen)", "factorization.norms_diverge"
     ),
@@ -107,12 +110,13 @@ def run_study(
 
     Raises:
         ValueError: `name` is unknown, `data` is missing where it is needed or given where it is
-            not, or the study refuses a setting.
+            not, `out` cannot be written, or the study refuses a setting.
     """
     study = study_of(name)
     if (study.data is None) != (data is None):
         must = f"be {study.data}" if study.data else "be left out"
         raise ValueError(f"Argument `data` must {must} for {name}, but it is `{data}`.")
-    found = study.run(settings, Work(out, bar or Bar(disable=True), data))
-    found.write(out)
+    with writing_to(out):
+        found = study.run(settings, Work(out, bar or Bar(disable=True), data))
+        found.write(out)
     return found

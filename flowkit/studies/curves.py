@@ -9,6 +9,7 @@ from rich.progress import Progress as Bar
 
 from flowkit.gramian.descriptions import describe_kernel
 from flowkit.kernels import AbstractKernel
+from flowkit.storage.folders import writing_to
 from flowkit.studies.accuracy import Hits, accuracy_row, gain, standard_error
 from flowkit.studies.classification import NAMES, Data, cntk, rbf_hits, regression_hits
 from flowkit.studies.curve_charts import CurveRow, curve_chart
@@ -72,8 +73,9 @@ def measure(
         What there is to show; empty without labels or without images to test on.
 
     Raises:
-        ValueError: a folder holds another Gram matrix, there is a ridge where nothing is
-            classified, a size breaks a round of the images, or a kernel or the regression refuses.
+        ValueError: a folder holds another Gram matrix or cannot be written, there is a ridge where
+            nothing is classified, a size breaks a round of the images, or a kernel or the
+            regression refuses.
     """
     data = fitting(next(iter(kernels.values())), images)
     for kernel in kernels.values():
@@ -81,12 +83,21 @@ def measure(
     folders = {depth: out if len(kernels) == 1 else out / f"depth-{depth}" for depth in kernels}
     if estimated:
         bar.console.print(hours_left(kernels, data, request, folders))
-    if len(kernels) == len(sizes) == 1 and source != CIFAR:
-        (kernel,) = kernels.values()
-        return write_accuracy(kernel, data, request, out=out, bar=bar)
-    study = write_curves(
-        kernels, data, sizes, request, folders=folders, out=out, bar=bar, source=source, seed=seed
-    )
+    with writing_to(out):
+        if len(kernels) == len(sizes) == 1 and source != CIFAR:
+            (kernel,) = kernels.values()
+            return write_accuracy(kernel, data, request, out=out, bar=bar)
+        study = write_curves(
+            kernels,
+            data,
+            sizes,
+            request,
+            folders=folders,
+            out=out,
+            bar=bar,
+            source=source,
+            seed=seed,
+        )
     return study or {}
 
 

@@ -1,6 +1,7 @@
 """What a study finds."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -14,9 +15,13 @@ from rich.table import Table
 from flowkit.claim import Chart
 from flowkit.storage.arrays import replacing
 from flowkit.studies.comparison import Comparison
+from flowkit.studies.drawn import drawn
 
 Cell = str | int | float | None
 RESULTS, FIGURE = "results.json", "figure.png"
+LISTED = re.compile(
+    r"\[\n(?:[-+.\deE,\s]|null)+\]"
+)  # numbers, of which JSON gives each a line of its own
 COMPARED = ("quantity", "measured", "published", "within", "source")
 
 
@@ -70,7 +75,7 @@ class Study:
             console.print(note, highlight=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """The study as plain data, the content of its JSON file."""
+        """The study as plain data, the content of its JSON file; `figure` is what is drawn."""
         from flowkit.report.summary import versions
 
         return {
@@ -81,6 +86,7 @@ class Study:
             "rows": [dict(row) for row in self.rows],
             "comparisons": [comparison.as_dict() for comparison in self.comparisons],
             "notes": list(self.notes),
+            "figure": drawn(self.chart),
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions(),
         }
@@ -91,10 +97,14 @@ class Study:
 
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / results) as new:
-            text = json.dumps(self.as_dict(), indent=2, allow_nan=False)
+            text = LISTED.sub(_in_a_line, json.dumps(self.as_dict(), indent=2, allow_nan=False))
             new.write_text(text + "\n", encoding="utf-8")
         with replacing(folder / FIGURE) as new:
             new.write_bytes(draw(self.chart))
+
+
+def _in_a_line(found: re.Match[str]) -> str:
+    return " ".join(found[0].split()).replace("[ ", "[").replace(" ]", "]")
 
 
 def _table(title: str, padding: tuple[int, int] = (0, 0)) -> Table:

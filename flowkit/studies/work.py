@@ -57,7 +57,7 @@ class Work:
 
         A result is a file under `parts`, found again by the name, the whole case, both versions and
         whether x64 is on, so that a study that was killed, or is asked for more, computes only what
-        is missing.
+        is missing. A damaged file counts as missing.
 
         Args:
             name: What is solved; also the label of the progress bar.
@@ -94,16 +94,22 @@ def _key(name: str, case: Case, version: int) -> dict[str, Any]:
 
 def _kept(path: Path, key: Mapping[str, Any], solve: Callable[[], Mapping[str, Any]]) -> dict:
     """The result in a file, or that of `solve`, which is written there first."""
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        kept = None
-    if kept is None or {name: kept.get(name) for name in key} != key:
+    kept = _content(path)
+    if "result" not in kept or {name: kept.get(name) for name in key} != key:
         text = json.dumps({**key, "result": solve()}, allow_nan=False)
         with replacing(path) as new:
             new.write_text(text + "\n", encoding="utf-8")
         kept = json.loads(text)
     return kept["result"]
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """What a file holds; nothing where there is none, or a damaged one."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        return {}
+    return kept if isinstance(kept, dict) else {}
 
 
 def _file_name(key: Mapping[str, Any]) -> str:

@@ -94,7 +94,7 @@ def test_the_python_version_is_what_pickle_says():
 
 
 def test_a_missing_folder_and_missing_files_are_named(tmp_path, binary):
-    with pytest.raises(ValueError, match=r"must be a folder, but `.*nowhere` is none"):
+    with pytest.raises(ValueError, match=r"must be a folder, but `.*nowhere` is not one"):
         cifar10(tmp_path / "nowhere")
     (binary / "data_batch_4.bin").unlink()
     (binary / "test_batch.bin").unlink()

@@ -18,6 +18,10 @@ TEXTS = {
     "quotes and blanks": ("M.CSV", '"1", "",-2.5 \r\n4,5e3, None\r\n', {}),
     "a byte order mark": ("m.csv", "\ufeff1,,-2.5\n4,5e3,\n", {}),
     "blank lines at the end": ("m.csv", "1,,-2.5\n4,5e3,NA\n\n\r\n", {}),
+    "as pandas writes them": ("m.csv", "1,N/A,-2.5\n4,5e3,#N/A\n", {}),
+    "the text of a number": ("m.csv", "1,-1.0,-2.5\n4,5e3,-1\n", {"missing": ["-1"]}),
+    "a number": ("m.csv", "1,-1,-2.5\n4,5e3,-1.00\n", {"missing": [-1]}),
+    "another number": ("m.csv", "1,,-2.5\n4,5e3,1e2\n", {"missing": {np.float32(100), ""}}),
     "another word": ("m.csv", "1,-999,-2.5\n4,5e3,-999\n", {"missing": ["-999"]}),
 }
 
@@ -32,6 +36,22 @@ def test_text_is_read(tmp_path, name, text, options):
 def test_a_blank_line_is_a_missing_entry_of_a_single_column(tmp_path):
     (tmp_path / "m.csv").write_text('\n1\n\n2\n""\n\n')
     np.testing.assert_array_equal(read_matrix(tmp_path / "m.csv")[:, 0], [nan, 1, nan, 2, nan])
+
+
+@pytest.mark.parametrize("text", ["1,nan\n3,\n", "a,b\n1,\n3,\n"])
+def test_a_last_column_of_which_nothing_is_known_is_written_or_named(tmp_path, text):
+    (tmp_path / "m.csv").write_text(text)
+    matrix = read_matrix(tmp_path / "m.csv", header=text.startswith("a"))
+    np.testing.assert_array_equal(matrix, [[1, nan], [3, nan]])
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize("value", [None, [1], True])
+def test_what_is_neither_text_nor_number_stands_for_nothing(tmp_path, value):
+    (tmp_path / "m.csv").write_text("1,2\n")
+    message = f"`missing` must hold texts and numbers, but it holds {value!r}."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        read_matrix(tmp_path / "m.csv", missing=["", value])
 
 
 def test_numpy_files_are_read(tmp_path):
@@ -62,6 +82,7 @@ BAD = {
     "digits in groups": ("1_0,2\n", "line 1, column 1 must be a finite number"),
     "an empty line": ("1,2\n\n5,6\n", "line 2 must hold 2 entries"),
     "quotes": ('1,2\n"3,4\n', "must be text in UTF-8 with quotes in pairs, but near line"),
+    "commas at the end": ("1,2,\n3,4, \n", "must hold something in its last column, such as `nan`"),
     "a header unannounced": ("a,b\n1,2\n", "line 1, column 1 must be a finite number"),
 }
 
@@ -144,5 +165,7 @@ def test_options_of_another_format_are_refused(tmp_path):
     for file, options in (("m.csv", {"name": "a"}), ("m.npy", {"name": "a"})):
         with pytest.raises(ValueError, match="`name` must be None"):
             read_matrix(tmp_path / file, **options)
+    with pytest.raises(ValueError, match=r"`missing` must be left out for `\.npy`"):
+        read_matrix(tmp_path / "m.npy", missing=["-1"])
     with pytest.raises(ValueError, match="`header` must be False"):
         read_matrix(tmp_path / "m.npy", header=True)

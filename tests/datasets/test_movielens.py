@@ -79,6 +79,24 @@ def test_blank_lines_at_the_end_are_read_past(tmp_path, end):
     assert movielens(path).values.size == len(LINES)
 
 
+def test_a_byte_order_mark_does_not_count(tmp_path):
+    path = tmp_path / "u.data"
+    path.write_bytes("\n".join(LINES).encode("utf-8-sig"))
+    assert movielens(path).values.tolist() == movielens(_write(tmp_path, *LINES)).values.tolist()
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize("shape", [(2,), (2, 3, 4), (2.5, 3), (0, 3), "ab", None, 7])
+def test_a_shape_is_two_positive_integers(tmp_path, shape, key):
+    message = re.escape(f"`shape` must be two positive integers, but it is {shape!r}.")
+    for read in (
+        lambda: movielens(_write(tmp_path, *LINES), shape=shape),
+        lambda: synthetic_ratings(shape=shape, key=key),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read()
+
+
 def test_missing_and_empty_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"there is no file `.*u\.data`"):
         movielens(tmp_path)

@@ -210,7 +210,7 @@ def test_another_matrix_is_refused(x, z, tmp_path, change, named):
     other = other[: change.get("count"), : change.get("features")]
     columns = z if "z" in change else None
     kernel = change.get("kernel", KERNEL)
-    with pytest.raises(ValueError, match=f"differs in .*{named}.*; choose another store"):
+    with pytest.raises(ValueError, match=f"differs in .*{named}.*; choose another folder or store"):
         fk.gram(kernel, other, columns, store=tmp_path, progress=False)
 
 

@@ -1,5 +1,6 @@
 """Ridge and time are chosen by the predictions of points left out, as by explicit refits."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
@@ -98,3 +99,15 @@ REFUSED = {
 def test_select_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
         select(np.eye(3), np.ones(3), **arguments)
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, int])
+def test_the_share_of_wrong_classes_is_exact_in_the_type_of_the_predictions(dtype):
+    targets = jnp.eye(2)[jnp.zeros(100, int)]
+    predictions = jnp.asarray(np.eye(2)[(np.arange(100) < 51).astype(int)], dtype)
+    share = misclassification(predictions, targets)
+    assert float(share) == (0.51 if dtype is np.float64 else np.float32(0.51))
+    for wrong in (predictions[:, 0], predictions[:, :1], predictions[:9]):
+        with pytest.raises(ValueError, match="`predictions` and `targets` must hold an output for"):
+            misclassification(wrong, targets)

@@ -186,7 +186,7 @@ REFUSED = {
         "--data",
         "must be left out without `cifar`, but it is `there`.",
     ),
-    "nowhere": ("cifar --data nowhere", "--data", "must be a folder, but `nowhere` is none."),
+    "nowhere": ("cifar --data nowhere", "--data", "must be a folder, but `nowhere` is not one."),
     "broken rounds": (
         "cifar --data FOLDER --train 20,15",
         "--train",

@@ -89,6 +89,7 @@ def test_the_smallest_start_is_held_against_the_limit(scales):
     norms, ranks = greedy_rank._chart(settings, found).panels
     assert norms.lines["depth 3"] == ([1e-4, 1e-1], [20.0, 12.0136])
     assert ranks.lines["depth 3"] == ([1e-4, 1e-1], [1.0, 2.0])
+    assert norms.marked
 
 
 def test_when_modes_are_learnt():

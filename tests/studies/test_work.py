@@ -68,6 +68,19 @@ def test_a_file_of_another_part_is_not_believed(tmp_path, solve, calls):
     assert len(calls) == 2
 
 
+@pytest.mark.parametrize("damage", [b"", b'{"part": ', b"\xff\xfe", b"[]", b"3", "no result"])
+def test_a_damaged_file_is_computed_again(tmp_path, solve, calls, damage):
+    first = _work(tmp_path).parts("flow", solve, CASES[:2], version=1)
+    path = max((tmp_path / PARTS).iterdir())
+    if damage == "no result":
+        damage = json.dumps({**json.loads(path.read_bytes()), "result": None})
+        damage = damage.replace('"result": null', '"other": 1').encode()
+    path.write_bytes(damage)
+    for _ in range(2):
+        assert _work(tmp_path).parts("flow", solve, CASES[:2], version=1) == first
+    assert len(calls) == 3
+
+
 def test_numbers_that_are_not_finite_are_refused(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         _work(tmp_path).parts("flow", lambda **case: {"x": float("nan")}, CASES, version=1)

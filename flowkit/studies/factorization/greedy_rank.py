@@ -154,6 +154,7 @@ def _chart(settings: Settings, by_depth: dict[int, list[dict[str, Any]]]) -> Pan
         y_label=label,
         lines=lines,
         references=tuple(names),
+        marked=True,
         log_x=True,
         reverse_x=True,
     )

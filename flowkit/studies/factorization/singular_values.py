@@ -259,28 +259,28 @@ def _chart(settings: Settings, found: Mapping[tuple[int, float], Sequence[Part]]
     )
 
 
-def _panel(depth: int, label: str, part: Part, of: Mapping[str, Sequence[float]], **more) -> Curves:
+def _panel(title: str, label: str, part: Part, of: Mapping[str, Sequence[float]], **more) -> Curves:
     after = slice(1, None)  # the first time is 0
     lines = {name: (part["times"][after], list(values)[after]) for name, values in of.items()}
-    return Curves(f"depth {depth}", "flow time", label, lines, log_x=True, **more)
+    return Curves(title, "flow time", label, lines, log_x=True, **more)
 
 
 def _values_panel(depth: int, part: Part) -> Curves:
     series = {f"s_{i}": values for i, values in enumerate(part["values"], start=1)}
-    return _panel(depth, "singular values", part, series)
+    return _panel(f"singular values, depth {depth}", "singular value", part, series)
 
 
 def _errors_panel(depth: int, part: Part) -> Curves:
     series = {"training loss": part["loss"], "error, all entries": part["error"]}
-    return _panel(depth, "mean of squares", part, series, log_y=True)
+    return _panel(f"loss and error, depth {depth}", "mean of squares", part, series, log_y=True)
 
 
 def _alignment_panel(depth: int, part: Part) -> Curves:
     (on, off), (whole_on, whole_off) = part["leading"], part["whole"]
     whole = {"on, all vectors": whole_on, "off, all vectors": whole_off}
     series = {"on the diagonal, leading": on, "off the diagonal, leading": off} | whole
-    label = "norm of U^T G V"
-    return _panel(depth, label, part, series, log_y=True, references=tuple(whole))
+    title, label = f"alignment, depth {depth}", "norm of U^T G V"
+    return _panel(title, label, part, series, log_y=True, references=tuple(whole))
 
 
 STUDY = Reproducible(
