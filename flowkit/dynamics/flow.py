@@ -19,9 +19,10 @@ from flowkit.dynamics.precision import full_precision
 from flowkit.dynamics.run import Run
 from flowkit.dynamics.stepping import step_control
 from flowkit.dynamics.stochastic import solve_stochastic
-from flowkit.dynamics.traced import check_traceable, is_traced, solve_traced
+from flowkit.dynamics.traced import check_traceable, solve_traced
 from flowkit.fields import AbstractStochasticField, AbstractVectorField, KernelFlow, lift, position
-from flowkit.observables import Observable, checked_observables, record
+from flowkit.observables import Observable, checked_observables, record, record_until_interrupted
+from flowkit.observables.recording import is_traced
 from flowkit.trajectory import Result, Times, Trajectory, checked_state, checked_times
 from flowkit.until import AbstractCondition
 
@@ -104,7 +105,7 @@ def integrate(
     ts = checked_times(ts)
     y0 = checked_state(y0)
     field.check(y0)
-    observables = checked_observables(observables, ts)
+    observables = checked_observables(observables, ts, y0)
     check_tolerances(rtol, atol)
     if is_traced(field, y0):
         check_traceable(until=until, dense=dense, progress=progress, checkpoint=checkpoint)
@@ -196,13 +197,14 @@ def as_trajectory(run: Run, observables: Mapping[str, Observable]) -> Trajectory
     last = done.ending.successful and not done.fired
     ts = run.ts[: done.num_saved]
     states = jax.tree.map(lambda *leaves: np.concatenate(leaves), *done.chunks)
+    recorded, result = record_until_interrupted(observables, states, ts, done.ending)
     return Trajectory(
         ts=ts,
         states=states,
         final=position(run.flow, done.carry.state),
         final_time=float(run.ts[-1]) if last else done.t,
-        observables=record(observables, states, ts),
-        result=done.ending,
+        observables=recorded,
+        result=result,
         stats=run.stats(),
         clock=run.flow.clock,
         interpolation=join(run.flow, done.pieces) if done.pieces else None,

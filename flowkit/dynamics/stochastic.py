@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Key, PRNGKeyArray, PyTree
 
 from flowkit.dynamics.precision import full_precision
 from flowkit.fields.stochastic import AbstractStochasticField
-from flowkit.observables import Observable, checked_observables, record
+from flowkit.observables import Observable, checked_observables, record_until_interrupted
 from flowkit.trajectory import Result, Times, Trajectory, checked_state, checked_times
 
 
@@ -97,18 +97,20 @@ def solve_stochastic(
     """
     ts, y0 = checked_times(ts), checked_state(y0)
     field.check(y0)
-    observables = checked_observables(observables, ts)
+    observables = checked_observables(observables, ts, y0)
     grid, saved = _grid(ts, _checked_step(step, field))
     states = _solve(field, y0, jnp.asarray(grid), jnp.asarray(saved), key)
     finite = all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(states))
     steps = len(grid) - 1
+    result = Result(finite, "reached the last time" if finite else "the state is not finite")
+    recorded, result = record_until_interrupted(observables, states, ts, result)
     return Trajectory(
         ts=ts,
         states=states,
         final=jax.tree.map(lambda leaf: leaf[-1], states),
         final_time=float(ts[-1]),
-        observables=record(observables, states, ts),
-        result=Result(finite, "reached the last time" if finite else "the state is not finite"),
+        observables=recorded,
+        result=result,
         stats={"num_steps": steps, "num_accepted_steps": steps, "num_rejected_steps": 0},
         clock=field.clock,
     )

@@ -7,7 +7,6 @@ import diffrax as dfx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Float, PyTree
 
 from flowkit.dynamics.policy import Watched, with_tolerances
@@ -19,11 +18,6 @@ from flowkit.observables import Observable, record
 from flowkit.trajectory import Result, Trajectory
 
 MOST_STEPS = 4096  # reverse mode keeps checkpoints, whose number must be known beforehand
-
-
-def is_traced(*trees: PyTree) -> bool:
-    """Whether a JAX transformation is at work on any leaf."""
-    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(trees))
 
 
 def check_traceable(**options: object) -> None:
