@@ -19,12 +19,14 @@ from flowkit.dynamics.precision import full_precision
 from flowkit.dynamics.run import Run
 from flowkit.dynamics.stepping import step_control
 from flowkit.dynamics.stochastic import solve_stochastic
-from flowkit.dynamics.traced import check_traceable, solve_traced
+from flowkit.dynamics.traced import check_known, check_traceable, solve_traced
 from flowkit.fields import AbstractStochasticField, AbstractVectorField, KernelFlow, lift, position
 from flowkit.observables import Observable, checked_observables, record, record_until_interrupted
 from flowkit.observables.recording import is_traced
 from flowkit.trajectory import Result, Times, Trajectory, checked_state, checked_times
 from flowkit.until import AbstractCondition
+
+RTOL = 1e-6  # by default
 
 
 @full_precision()
@@ -36,7 +38,7 @@ def integrate(
     observables: Mapping[str, Observable] | None = None,
     until: AbstractCondition | None = None,
     solver: dfx.AbstractSolver | None = None,
-    rtol: int | float = 1e-6,
+    rtol: int | float = RTOL,
     atol: int | float | None = None,
     dense: bool = False,
     max_steps: int | None = None,
@@ -91,7 +93,10 @@ def integrate(
             observables,
             until=until,
             solver=solver,
+            rtol=None if rtol == RTOL else rtol,
+            atol=atol,
             dense=dense,
+            max_steps=max_steps,
             progress=progress,
             checkpoint=checkpoint,
         )
@@ -102,19 +107,26 @@ def integrate(
         )
     if key is not None:
         raise ValueError("Argument `key` must be left out, as nothing is drawn in this field.")
+    check_known(ts=ts)
     ts = checked_times(ts)
     y0 = checked_state(y0)
     field.check(y0)
     observables = checked_observables(observables, ts, y0)
     check_tolerances(rtol, atol)
-    if is_traced(field, y0):
-        check_traceable(until=until, dense=dense, progress=progress, checkpoint=checkpoint)
-        state = lift(field, jnp.asarray(ts[0]), y0)
-        control, (solver, *_) = step_control(state, rtol, atol), as_solvers(solver, field)
-        return solve_traced(field, state, ts, observables, solver, control, max_steps)
     t0 = jnp.asarray(ts[0])
+
+    def under_transformation() -> Trajectory:
+        check_traceable(until=until, dense=dense, progress=progress, checkpoint=checkpoint)
+        state = lift(field, t0, y0)
+        control, (chosen, *_) = step_control(state, rtol, atol), as_solvers(solver, field)
+        return solve_traced(field, state, ts, observables, chosen, control, max_steps)
+
+    if is_traced(field, y0):
+        return under_transformation()
     until = None if until is None else until.begin(field, t0, y0, observables)
     state, rate, gap = at_start(field, t0, y0, until)
+    if is_traced(rate, gap):  # by what the field closes over
+        return under_transformation()
     if not is_finite(rate):
         raise ValueError(
             "Argument `y0` must be a state at which the field is finite, but its rate there is not."
@@ -144,9 +156,12 @@ def _stochastic(
     **options: object,
 ) -> Trajectory:
     """One path of a stochastic field, which steps at its own length and knows no options."""
-    given = [name for name, value in options.items() if value]
+    given = [name for name, value in options.items() if value is not None and value is not False]
     if given:
-        raise ValueError(f"Argument `{given[0]}` must be left out for a stochastic field.")
+        raise ValueError(
+            f"Argument `{given[0]}` must be left out for a stochastic field, which steps at its "
+            f"own length, but it is {options[given[0]]!r}."
+        )
     if key is None:
         raise ValueError("Argument `key` must draw the noise of a stochastic field: give one.")
     return solve_stochastic(field, y0, ts, key=key, observables=observables)

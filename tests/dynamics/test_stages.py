@@ -99,12 +99,11 @@ def test_a_constant_step_that_needs_too_many_stages_is_no_solution():
     solve = lambda steps: _solve(_heat, start, 0.1, steps=steps, solver=RKC2(max_stages=5))
     assert solve(2).result == dfx.RESULTS.dt_min_reached
     assert np.isnan(solve(1).ys[0]).all()
-    enough = solve(int(0.1 * RADIUS * 1.1 / (0.653 * 24)) + 1)
-    assert enough.result == dfx.RESULTS.successful
-    assert np.abs(enough.ys[0] - np.exp(-DECAY * 0.1) * SINE).max() < 1e-3
 
 
-@pytest.mark.parametrize("solver", [RKC2(), pytest.param(RKL2(), marks=pytest.mark.slow), RKC4()])
+@pytest.mark.parametrize(
+    "solver", [RKC2(), *(pytest.param(s, marks=pytest.mark.slow) for s in (RKL2(), RKC4()))]
+)
 def test_a_solve_backward_is_its_mirror_image(solver):
     """Diffrax turns the time round, and neither the term nor the field."""
 
