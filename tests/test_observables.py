@@ -4,10 +4,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from systems import Observed, completion
 
 import flowkit as fk
+from flowkit.dynamics import descent, stochastic
+from flowkit.dynamics.run import Run
 from flowkit.observables import (
     Alignment,
     DistanceTo,
@@ -219,6 +222,39 @@ def test_times_that_the_reference_did_not_save_are_refused():
         checked_observables({"distance": DistanceTo(there)}, np.array([0.0, 0.5]))
     with pytest.raises(ValueError, match="`distance` asks for the time"):
         record({"distance": DistanceTo(there)}, here.states)
+
+
+@pytest.mark.parametrize(
+    ("bad", "cause", "text"),
+    [
+        (lambda y: y @ jnp.ones((3, 3)), TypeError, "`bad` raises a TypeError: dot_general"),
+        (lambda y: float(y[0]), jax.errors.ConcretizationTypeError, "`bad` raises"),
+        (lambda y: "text", TypeError, "`bad` raises a TypeError"),
+        (lambda y: None, None, "`bad` gives None"),
+    ],
+)
+def test_an_observable_without_a_value_is_refused_before_the_solve(monkeypatch, bad, cause, text):
+    def solve(*args):
+        raise AssertionError("solved")
+
+    for where, name in ((Run, "start"), (descent, "_scan"), (stochastic, "_solve")):
+        monkeypatch.setattr(where, name, solve)
+    loss, y0, seen = lambda y: jnp.sum(y**2), jnp.ones(2), {"good": jnp.sum, "bad": bad}
+    flow = fk.ModelFlow(loss)
+    noisy = fk.StochasticFlow(
+        lambda y, x: jnp.sum((y - x) ** 2), fk.Minibatches(jnp.ones((4, 2)), 2, replace=True), 0.1
+    )
+    solves = [
+        lambda: fk.integrate(flow, y0, [0.0, 1.0], observables=seen),
+        lambda: fk.integrate(noisy, y0, [0.0, 1.0], observables=seen, key=jax.random.key(0)),
+        lambda: fk.descend(loss, y0, optax.sgd(0.1), 2, observables=seen),
+        lambda: fk.sweep(lambda n: (flow, y0), {"n": [1]}, [0.0, 1.0], observables=seen),
+    ]
+    for solve_one in solves:
+        with pytest.raises(ValueError, match="must hold functions that give numbers") as caught:
+            solve_one()
+        assert text in str(caught.value)
+        assert isinstance(caught.value.__cause__, cause or type(None))
 
 
 @pytest.mark.usefixtures("as_a_user")

@@ -15,7 +15,7 @@ from flowkit.dynamics.optimisers import optimiser as optimiser_of, time_step
 from flowkit.dynamics.precision import full_precision
 from flowkit.fields import check_factors, check_scalar_loss
 from flowkit.minibatches import Minibatches
-from flowkit.observables import LossOf, Observable, checked_observables, record
+from flowkit.observables import LossOf, Observable, checked_observables, record_until_interrupted
 from flowkit.problems import AbstractProblem
 from flowkit.rules import ROOT_TIME, AbstractRule
 from flowkit.trajectory import FLOW_TIME, STEPS, Result, Trajectory, checked_state
@@ -69,17 +69,19 @@ def descend(
     _check_counts(steps, save_every, learning_rate)
     clock, step_of_clock = _clock(optimiser, learning_rate, clock)
     ts = np.arange(0, steps + 1, save_every) * step_of_clock
-    observables = checked_observables(observables, ts)
+    observables = checked_observables(observables, ts, y0)
     loss = _as_loss(problem_or_loss, y0, batches, key)
     transformation = _as_transformation(optimiser, learning_rate)
     states, losses = _scan(loss, y0, transformation, steps // save_every, save_every)
+    result = _result(states, np.asarray(losses))
+    recorded, result = record_until_interrupted(observables, states, ts, result)
     return Trajectory(
         ts=ts,
         states=states,
         final=jax.tree.map(lambda leaf: leaf[-1], states),
         final_time=float(ts[-1]),
-        observables=record(observables, states, ts),
-        result=_result(states, np.asarray(losses)),
+        observables=recorded,
+        result=result,
         stats={"num_steps": steps, "num_evaluations": steps},
         clock=clock,
     )

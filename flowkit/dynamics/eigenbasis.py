@@ -13,7 +13,7 @@ from scipy.optimize import brentq
 
 from flowkit import regression
 from flowkit.fields import KernelFlow
-from flowkit.observables import Observable, record
+from flowkit.observables import Observable, record_until_interrupted
 from flowkit.regression import KernelRegression
 from flowkit.trajectory import Result, Trajectory
 from flowkit.until import AbstractCondition, TrainLoss
@@ -58,13 +58,15 @@ def solve_exactly(
 ) -> Trajectory:
     """The trajectory of a kernel flow that `is_exactly_solvable`."""
     solution = solve_in_eigenbasis(field, y0, ts, cast(TrainLoss | None, until))
+    result = Result(successful=True, reason=solution.reason)
+    recorded, result = record_until_interrupted(observables, solution.states, solution.ts, result)
     return Trajectory(
         ts=solution.ts,
         states=solution.states,
         final=solution.final,
         final_time=solution.final_time,
-        observables=record(observables, solution.states, solution.ts),
-        result=Result(successful=True, reason=solution.reason),
+        observables=recorded,
+        result=result,
         stats={
             "num_steps": 0,
             "num_accepted_steps": 0,

@@ -19,12 +19,15 @@ from flowkit.dynamics.precision import full_precision
 from flowkit.dynamics.run import Run
 from flowkit.dynamics.stepping import check_types, step_control
 from flowkit.dynamics.stochastic import solve_stochastic
-from flowkit.dynamics.traced import check_traceable, is_traced, solve_traced
+from flowkit.dynamics.traced import check_known, check_traceable, solve_traced
 from flowkit.fields import AbstractStochasticField, AbstractVectorField, KernelFlow, lift, position
-from flowkit.observables import Observable, checked_observables, record
+from flowkit.observables import Observable, checked_observables, record, record_until_interrupted
+from flowkit.observables.recording import is_traced
 from flowkit.problems.counts import check_count
 from flowkit.trajectory import Result, Times, Trajectory, checked_state, checked_times
 from flowkit.until import AbstractCondition, check_condition
+
+RTOL = 1e-6  # by default
 
 
 @full_precision()
@@ -36,7 +39,7 @@ def integrate(
     observables: Mapping[str, Observable] | None = None,
     until: AbstractCondition | None = None,
     solver: dfx.AbstractSolver | None = None,
-    rtol: int | float = 1e-6,
+    rtol: int | float = RTOL,
     atol: int | float | None = None,
     dense: bool = False,
     max_steps: int | None = None,
@@ -45,6 +48,11 @@ def integrate(
     checkpoint: str | PathLike[str] | None = None,
 ) -> Trajectory:
     """Integrate a flow and record it at given times.
+
+    A device holds the state, about ten copies of it for the solver, and at most 32 MiB of saved
+    states (one of them, where that is larger); as they are saved they go to the host, as NumPy
+    arrays, and come back in such windows where observables are recorded. With `dense` it holds 128
+    MiB of interpolants as well.
 
     Args:
         field: The flow.
@@ -67,12 +75,8 @@ def integrate(
             other field takes one.
         progress: Show how far the integration is.
         checkpoint: A folder to keep the run in. The same call resumes from it after a kill, with
-            the result of a run that was never stopped, bit for bit.
-
-    A device holds the state, about ten copies of it for the solver, and at most 32 MiB of saved
-    states (one of them, where that is larger); as they are saved they go to the host, as NumPy
-    arrays, and come back in such windows where observables are recorded. With `dense` it holds 128
-    MiB of interpolants as well.
+            the result of a run that was never stopped, bit for bit; so does one with a larger
+            `max_steps`, and any other call is refused.
 
     Returns:
         The trajectory. A solve that fails is returned too, with the reason in `result`, and so is
@@ -91,7 +95,10 @@ def integrate(
             observables,
             until=until,
             solver=solver,
+            rtol=None if rtol == RTOL else rtol,
+            atol=atol,
             dense=dense,
+            max_steps=max_steps,
             progress=progress,
             checkpoint=checkpoint,
         )
@@ -103,20 +110,27 @@ def integrate(
         )
     if key is not None:
         raise ValueError("Argument `key` must be left out, as nothing is drawn in this field.")
+    check_known(ts=ts)
     ts = checked_times(ts)
     y0 = checked_state(y0)
     field.check(y0)
-    observables = checked_observables(observables, ts)
+    observables = checked_observables(observables, ts, y0)
     check_control(until, rtol, atol, max_steps)
     t0 = jnp.asarray(ts[0])
     check_types(field, t0, y0)
-    if is_traced(field, y0):
+
+    def under_transformation() -> Trajectory:
         check_traceable(until=until, dense=dense, progress=progress, checkpoint=checkpoint)
         state = lift(field, t0, y0)
-        control, (solver, *_) = step_control(state, rtol, atol), as_solvers(solver, field)
-        return solve_traced(field, state, ts, observables, solver, control, max_steps)
+        control, (chosen, *_) = step_control(state, rtol, atol), as_solvers(solver, field)
+        return solve_traced(field, state, ts, observables, chosen, control, max_steps)
+
+    if is_traced(field, y0):
+        return under_transformation()
     until = None if until is None else until.begin(field, t0, y0, observables)
     state, rate, gap = at_start(field, t0, y0, until)
+    if is_traced(rate, gap):  # by what the field closes over
+        return under_transformation()
     if not is_finite(rate):
         raise ValueError(
             "Argument `y0` must be a state at which the field is finite, but its rate there is not."
@@ -146,9 +160,12 @@ def _stochastic(
     **options: object,
 ) -> Trajectory:
     """One path of a stochastic field, which steps at its own length and knows no options."""
-    given = [name for name, value in options.items() if value]
+    given = [name for name, value in options.items() if value is not None and value is not False]
     if given:
-        raise ValueError(f"Argument `{given[0]}` must be left out for a stochastic field.")
+        raise ValueError(
+            f"Argument `{given[0]}` must be left out for a stochastic field, which steps at its "
+            f"own length, but it is {options[given[0]]!r}."
+        )
     if key is None:
         raise ValueError("Argument `key` must draw the noise of a stochastic field: give one.")
     return solve_stochastic(field, y0, ts, key=key, observables=observables)
@@ -204,13 +221,14 @@ def as_trajectory(run: Run, observables: Mapping[str, Observable]) -> Trajectory
     last = done.ending.successful and not done.fired
     ts = run.ts[: done.num_saved]
     states = jax.tree.map(lambda *leaves: np.concatenate(leaves), *done.chunks)
+    recorded, result = record_until_interrupted(observables, states, ts, done.ending)
     return Trajectory(
         ts=ts,
         states=states,
         final=position(run.flow, done.carry.state),
         final_time=float(run.ts[-1]) if last else done.t,
-        observables=record(observables, states, ts),
-        result=done.ending,
+        observables=recorded,
+        result=result,
         stats=run.stats(),
         clock=run.flow.clock,
         interpolation=join(run.flow, done.pieces) if done.pieces else None,

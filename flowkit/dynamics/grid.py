@@ -143,4 +143,4 @@ def _made(
     y0 = checked_state(y0)
     flow.check(y0)
     here = observables(**point) if callable(observables) else observables
-    return Case(index, point, flow, y0, checked_observables(here, ts))
+    return Case(index, point, flow, y0, checked_observables(here, ts, y0))

@@ -66,7 +66,8 @@ class Step(NamedTuple):
         t1: where it ends.
         z0: The state at its start, and
         f0: its rate.
-        h: Length, in the precision of the state.
+        h: Length, in the precision of the state; negative where Diffrax solves backward, which it
+            does by a time that runs forward and a field that is not turned round.
         repeat: `lax.fori_loop`, or a loop that reverse mode can pass.
     """
 
@@ -80,7 +81,7 @@ class Step(NamedTuple):
 
     def at(self, fraction: Scalar, z: Flat) -> Flat:
         """The rate of a state at a fraction of the step."""
-        return self.rate(self.t0 + (fraction * self.h).astype(self.t0.dtype), z)
+        return self.rate(self.t0 + fraction.astype(self.t0.dtype) * (self.t1 - self.t0), z)
 
 
 class StepEnd(NamedTuple):
@@ -99,7 +100,9 @@ class AbstractStabilized(dfx.AbstractAdaptiveSolver):
 
     Attributes:
         power_iterations: Jacobian-vector products per step for the spectral radius.
-        max_stages: The most stages of a step; one that needs more is rejected before it is made.
+        max_stages: The most stages of a step; one that needs more is rejected before it is made,
+            and where nothing rejects it, as at a constant length, the state is NaN and the next
+            step fails.
         spectral_radius: A bound on the spectral radius, instead of power iteration: a number, or a
             function of time, state and `args`. It is used as it is, without a margin.
         reverse: Whether reverse-mode differentiation can pass the loop over the stages, by
@@ -163,11 +166,16 @@ class AbstractStabilized(dfx.AbstractAdaptiveSolver):
         f0 = lax.cond(moved, lambda: rate(t0, z0), lambda: solver_state.rate)
         direction, radius, products = self._spectrum(rate, t0, z0, y0, args, solver_state)
         margin = RADIUS_MARGIN if self.spectral_radius is None else 1.0
-        needed = self.stages_for(h * radius * margin)
+        scaled_step = jnp.abs(h) * radius
+        needed = self.stages_for(scaled_step * margin)
         fits = needed <= self.max_stages  # false for a radius that is not a number, too
         stages = jnp.where(fits, needed, self.least_stages).astype(int)
         z1, f1, error = self.advance(Step(rate, t0, t1, z0, f0, h, self._repeat), stages)
         fits &= jnp.isfinite(z1).all() & jnp.isfinite(error).all()
+        z1 = jnp.where(fits, z1, jnp.nan)  # where nothing rejects the step, this says so
+        result = dfx.RESULTS.where(
+            jnp.isfinite(z0).all(), dfx.RESULTS.successful, dfx.RESULTS.dt_min_reached
+        )
 
         evaluations = solver_state.num_evaluations + stages + products + moved.astype(int)
         state = StabilizedState(
@@ -178,11 +186,11 @@ class AbstractStabilized(dfx.AbstractAdaptiveSolver):
             evaluations,
             stages,
             radius,
-            h * radius,
+            scaled_step,
         )
         dense = {"y0": y0, "y1": unravel(z1), "k0": unravel(h * f0), "k1": unravel(h * f1)}
         error = unravel(jnp.where(fits, error, jnp.inf))
-        return dense["y1"], error, dense, state, dfx.RESULTS.successful
+        return dense["y1"], error, dense, state, result
 
     def _spectrum(
         self, rate: Rate, t0: Scalar, z0: Flat, y0: PyTree, args: PyTree, state: StabilizedState

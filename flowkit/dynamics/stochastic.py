@@ -15,7 +15,8 @@ from jaxtyping import Array, Float, Key, PRNGKeyArray, PyTree
 
 from flowkit.dynamics.precision import full_precision
 from flowkit.fields.stochastic import AbstractStochasticField
-from flowkit.observables import Observable, checked_observables, record
+from flowkit.observables import Observable, checked_observables, record_until_interrupted
+from flowkit.observables.recording import is_traced
 from flowkit.trajectory import Result, Times, Trajectory, checked_state, checked_times
 
 
@@ -95,23 +96,37 @@ def solve_stochastic(
     Raises:
         ValueError: an argument is not usable; the message says which.
     """
+    _check_known(field=field, y0=y0, ts=ts, key=key)
     ts, y0 = checked_times(ts), checked_state(y0)
     field.check(y0)
-    observables = checked_observables(observables, ts)
+    observables = checked_observables(observables, ts, y0)
     grid, saved = _grid(ts, _checked_step(step, field))
     states = _solve(field, y0, jnp.asarray(grid), jnp.asarray(saved), key)
+    _check_known(field=states)  # by what it closes over, or as all is inside `jax.jit`
     finite = all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(states))
     steps = len(grid) - 1
+    result = Result(finite, "reached the last time" if finite else "the state is not finite")
+    recorded, result = record_until_interrupted(observables, states, ts, result)
     return Trajectory(
         ts=ts,
         states=states,
         final=jax.tree.map(lambda leaf: leaf[-1], states),
         final_time=float(ts[-1]),
-        observables=record(observables, states, ts),
-        result=Result(finite, "reached the last time" if finite else "the state is not finite"),
+        observables=recorded,
+        result=result,
         stats={"num_steps": steps, "num_accepted_steps": steps, "num_rejected_steps": 0},
         clock=field.clock,
     )
+
+
+def _check_known(**arguments: object) -> None:
+    """Refuse, by name, a path under a transformation: its trajectory says whether it is finite."""
+    for name, value in arguments.items():
+        if is_traced(value):
+            raise ValueError(
+                f"Argument `{name}` of a stochastic path must be known numbers, but it is traced "
+                f"by `jax.grad`, `jax.jit` or `jax.vmap`; `sample_paths` draws many paths at once."
+            )
 
 
 @full_precision()

@@ -20,13 +20,16 @@ from flowkit.observables.product import (
     singular_values as singular_values,
 )
 from flowkit.observables.recording import (
-    AbstractTimedObservable as AbstractTimedObservable,
-    DistanceTo as DistanceTo,
-    Observable as Observable,
     checked_observables as checked_observables,
     record as record,
+    record_until_interrupted as record_until_interrupted,
 )
 from flowkit.observables.tangent import (
     KernelDistance as KernelDistance,
     product_kernel as product_kernel,
+)
+from flowkit.observables.timed import (
+    AbstractTimedObservable as AbstractTimedObservable,
+    DistanceTo as DistanceTo,
+    Observable as Observable,
 )

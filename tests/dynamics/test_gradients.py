@@ -99,6 +99,59 @@ def test_what_needs_the_numbers_is_refused_by_name(options):
         jax.grad(solve)(FACTORS)
 
 
+@pytest.mark.parametrize(
+    ("transform", "factor"), [(jax.jit, 2), pytest.param(jax.grad, -4, marks=pytest.mark.slow)]
+)
+def test_what_a_loss_closes_over_is_traced_too(transform, factor):
+    """exp(-2 a) y at time one, of which a solve that was not traced would know no derivative."""
+
+    def final(a, **options):
+        flow = fk.ModelFlow(lambda y: jnp.sum(a * y**2))
+        return fk.integrate(flow, jnp.ones(2), [0.0, 1.0], rtol=1e-9, **options).final.sum()
+
+    np.testing.assert_allclose(transform(final)(0.5), factor * np.exp(-1), atol=1e-7)
+    with pytest.raises(ValueError, match="`until` must be left out"):
+        jax.grad(final)(0.5, until=fk.until.train_loss(0.1))
+
+
+@pytest.mark.slow
+def test_what_a_kernel_closes_over_is_traced_too():
+    def final(a):
+        flow = fk.KernelFlow(lambda u: a * u, np.ones((2, 1)))
+        return fk.integrate(flow, jnp.zeros((2, 1)), [0.0, 1.0], rtol=1e-9).final.sum()
+
+    np.testing.assert_allclose(jax.grad(final)(0.5), 2 * np.exp(-0.5), atol=1e-7)
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize(
+    ("transform", "message"),
+    [
+        (
+            lambda f: jax.jit(lambda y: f(y, [0.0, y[0]])),
+            "`ts` must be known numbers, but it is tr",
+        ),
+        (lambda f: jax.jit(lambda y: f(y, y)), "`ts` must be known numbers, but it is traced"),
+        (jax.jacfwd, "must be differentiated in reverse mode"),
+        pytest.param(jax.hessian, "must be differentiated in reverse", marks=pytest.mark.slow),
+    ],
+)
+def test_what_cannot_be_traced_is_refused_by_name(transform, message):
+    flow = fk.ModelFlow(lambda y: jnp.sum(y**2))
+    solve = lambda y, ts=(0.0, 1.0): fk.integrate(flow, y, ts).final.sum()
+    with pytest.raises(ValueError, match=message):
+        transform(solve)(jnp.arange(1.0, 3.0))
+
+
+def test_running_out_of_steps_names_the_solver_that_takes_fewer():
+    stiff = fk.ModelFlow(lambda y: 1e5 * y[0] ** 2 + y[1] ** 2)
+    solve = lambda y: fk.integrate(stiff, y, [0.0, 1.0], max_steps=20).final.sum()
+    with pytest.raises(
+        Exception, match=r"`max_steps` = 20\. Where .* `solver=fk.dynamics.RKC2\(\)`"
+    ):
+        jax.jit(solve)(jnp.ones(2))
+
+
 def test_a_traced_solve_that_fails_raises():
     blow_up = fk.ModelFlow(lambda y: -jnp.sum(y**3) / 3)
     solve = lambda y: fk.integrate(blow_up, y, [0.0, 2.0]).final.sum()

@@ -63,6 +63,9 @@ def test_a_stochastic_field_is_drawn_by_its_key():
     [
         (NOISY, {}, "`key` must draw the noise"),
         (NOISY, {"key": 0, "dense": True}, "`dense` must be left out"),
+        (NOISY, {"key": 0, "rtol": 1e-9}, "`rtol` must be left out"),
+        (NOISY, {"key": 0, "atol": 1e-9}, "`atol` must be left out"),
+        (NOISY, {"key": 0, "max_steps": 5}, "`max_steps` must be left out"),
         (NOISY, {"key": 0, "until": fk.until.time(1.0)}, "`until` must be left out"),
         (fk.ModelFlow(jnp.sum), {"key": 0}, "`key` must be left out"),
     ],

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from flowkit.dynamics.rkc4 import RKC4
 from flowkit.dynamics.stabilized import RKC2, RKL2
 from flowkit.dynamics.stages import COLD_ITERATIONS, StabilizedState
 
@@ -90,6 +91,34 @@ def test_steps_that_need_too_many_stages_are_rejected_before_they_are_made():
     _, error, _, after, _ = step(start, before)
     assert np.isinf(error).all()
     assert int(after.num_evaluations) == 1 + COLD_ITERATIONS + solver.least_stages
+
+
+def test_a_constant_step_that_needs_too_many_stages_is_no_solution():
+    """Nothing rejects it: not even one that ends the solve may pass for a state."""
+    start = jnp.asarray(SINE)
+    solve = lambda steps: _solve(_heat, start, 0.1, steps=steps, solver=RKC2(max_stages=5))
+    assert solve(2).result == dfx.RESULTS.dt_min_reached
+    assert np.isnan(solve(1).ys[0]).all()
+
+
+@pytest.mark.parametrize(
+    "solver", [RKC2(), *(pytest.param(s, marks=pytest.mark.slow) for s in (RKL2(), RKC4()))]
+)
+def test_a_solve_backward_is_its_mirror_image(solver):
+    """Diffrax turns the time round, and neither the term nor the field."""
+
+    def solve(field, t0, t1):
+        adaptive = dfx.PIDController(rtol=1e-5, atol=1e-5)
+        return dfx.diffeqsolve(
+            dfx.ODETerm(field), solver, t0, t1, None, jnp.ones(1), stepsize_controller=adaptive
+        )
+
+    back = solve(lambda t, y, _: 1e3 * (y - jnp.cos(t)), 1.0, 0.0)
+    there = solve(lambda t, y, _: -1e3 * (y - jnp.cos(1 - t)), 0.0, 1.0)
+    assert abs(back.stats["num_steps"] - there.stats["num_steps"]) <= 0.2 * there.stats["num_steps"]
+    np.testing.assert_allclose(back.ys, there.ys, atol=1e-4)
+    # the solution: (r^2 cos t + r sin t) / (r^2 + 1) at t = 0, what is left of the start aside
+    np.testing.assert_allclose(back.ys[0], 1 / (1 + 1e-6), atol=1e-4)
 
 
 def test_a_field_that_turns_nan_is_rejected_and_leaves_a_finite_state():

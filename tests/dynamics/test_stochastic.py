@@ -25,6 +25,7 @@ RNG = np.random.default_rng(0)
 DATA = (jnp.asarray(RNG.normal(size=(COUNT, 2))), jnp.asarray(RNG.normal(size=COUNT)))
 START = np.array([1.5, -1.0])
 RATES = 0.1 * 0.5 ** np.arange(4)
+KEY = jax.random.key(0)
 CORNERS = jnp.concatenate([jnp.zeros((1, 2)), jnp.eye(2)])
 
 
@@ -233,3 +234,24 @@ def test_what_the_equation_does_not_describe_is_refused():
         )
     with pytest.raises(ValueError, match="`loss` must return one number"):
         StochasticFlow(lambda y, x: x[0] * y, sgd(1), 0.1).check(START)
+
+
+@pytest.mark.parametrize(
+    ("transformed", "name"),
+    [
+        (lambda solve: jax.grad(lambda y: solve(y).sum())(START), "y0"),
+        (lambda solve: jax.vmap(lambda k: solve(START, k))(jax.random.split(KEY)), "key"),
+        pytest.param(
+            lambda solve: jax.grad(lambda a: solve(START, scale=a).sum())(1.0),
+            "field",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_a_path_under_a_transformation_is_refused_by_name(transformed, name):
+    def solve(y0, key=KEY, scale=1.0):
+        field = StochasticFlow(lambda y, example: scale * square(y, example), sgd(1), 0.1)
+        return fk.integrate(field, y0, [0.0, 0.2], key=key).final
+
+    with pytest.raises(ValueError, match=f"`{name}` of a stochastic path must be known numbers"):
+        transformed(solve)
